@@ -9,6 +9,7 @@
   - BadFile             a file or folder that is damaged or is not what it should be
   - BadWeights          weights that hold NaN or infinity
   - Unavailable         something that could not be fetched (says what was tried)
+  - BrokenPlugin        an analysis whose module fails when it is imported
   - Stopped             the user asked a running analysis to stop
 """
 
@@ -59,6 +60,10 @@ class Unavailable(WorkbenchError, OSError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class BrokenPlugin(WorkbenchError, ImportError):
+    """An analysis whose module fails when it is imported; the others go on."""
 
 
 class Stopped(WorkbenchError):

@@ -1,0 +1,10 @@
+"""Pictures of tidy frames: frames and column names in, plotly figures out. No torch, no model, no global style."""
+
+from workbench.plots.bars import bars as bars
+from workbench.plots.export import write_figure as write_figure
+from workbench.plots.head_grid import head_grid as head_grid
+from workbench.plots.heatmap import heatmap as heatmap
+from workbench.plots.lines import lines as lines
+from workbench.plots.text import plain as plain
+
+__all__ = ["bars", "head_grid", "heatmap", "lines", "plain", "write_figure"]

@@ -1,0 +1,47 @@
+"""One bar for each row of a frame."""
+
+from typing import TYPE_CHECKING, Literal
+
+from workbench.plots.text import plain
+from workbench.plots.theme import styled
+from workbench.plots.ticks import places, ticks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+def bars(
+    frame: "pd.DataFrame",
+    *,
+    x: str,
+    y: str,
+    color: str | None = None,
+    x_labels: str | None = None,
+    mode: Literal["group", "stack", "relative"] = "group",
+    horizontal: bool = False,
+    title: str = "",
+) -> "go.Figure":
+    """The length `y` of a bar at each `x`, coloured by `color`; `x_labels` is a column of tick text (tokens)."""
+    import plotly.graph_objects as go
+
+    at = {v: i for i, v in enumerate(places(frame, x))}
+    groups = [("", frame)] if color is None else [(v, frame[frame[color] == v]) for v in places(frame, color)]
+    figure = go.Figure()
+    for name, rows in groups:
+        where, length = [at[v] for v in rows[x]], rows[y].tolist()
+        figure.add_bar(
+            x=length if horizontal else where,
+            y=where if horizontal else length,
+            orientation="h" if horizontal else "v",
+            name=plain(name) if color else None,
+            customdata=[plain(v) for v in rows[x_labels or x]],
+            hovertemplate=f"{plain(x)} %{{customdata}}<br>{plain(y)} %{{{'x' if horizontal else 'y'}:.4g}}",
+        )
+    styled(figure, title={"text": plain(title)} if title else None, barmode=mode, showlegend=color is not None)
+    places_axis, length_axis = (
+        (figure.update_yaxes, figure.update_xaxes) if horizontal else (figure.update_xaxes, figure.update_yaxes)
+    )
+    places_axis(title=plain(x), **ticks(frame, x, x_labels), **({"autorange": "reversed"} if horizontal else {}))
+    length_axis(title=plain(y))
+    return figure

@@ -1,0 +1,25 @@
+"""Token text as plotly may show it: nothing a model or a user wrote is ever read as markup."""
+
+import unicodedata
+
+_SHOWN = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\N{NO-BREAK SPACE}": "⍽"}
+# Plotly reads <b>, <a href> and <br> as markup, and $...$ as LaTeX where a page has MathJax; it decodes entities.
+_ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;", '"': "&quot;", "'": "&#39;"}
+
+
+def plain(token: object, *, limit: int | None = None) -> str:
+    """`token` with markup escaped and white space made visible, cut to `limit` characters if given."""
+    text = str(token)
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return "".join(map(_character, text)) or "(empty)"
+
+
+def _character(c: str) -> str:
+    if c in _SHOWN:
+        return _SHOWN[c]
+    if c in _ESCAPED:
+        return _ESCAPED[c]
+    if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs"):  # controls, text direction, odd spaces
+        return f"\\u{ord(c):04x}"
+    return c
