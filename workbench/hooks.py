@@ -1,0 +1,238 @@
+"""Read and replace activations while a model runs. The only file that registers hooks.
+
+    with torch.no_grad(), reading(model, ["blocks.3.attn.pattern"]) as values:
+        model.module(**model.encode("Hello"))
+    values["blocks.3.attn.pattern"]                                  # (batch, head, query, key)
+
+    with editing(model, {"blocks.3.mlp_out": torch.zeros_like}):
+        model.module(**model.encode("Hello"))
+
+Both hold the model's lock until they end, so that another thread's forward pass never sees these edits, and both leave
+the module as they found it, also on error. A value is read after every edit of the same site, however they nest.
+Values keep their graph: wrap the block in `torch.no_grad()` unless gradients are wanted.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+from workbench import progress
+from workbench.errors import BadInput, MissingSite
+from workbench.models import attention
+from workbench.models.lens_model import LensModel
+from workbench.models.sites import Layout, Place, Site, first_tensor, layout, with_first
+
+Edit = Callable[[Tensor], Tensor]
+Wish = Callable[[Tensor], Tensor | None]
+"""What a tap does with a value: give a new one, or None to leave it."""
+Door = tuple[str, str]
+"""(module path, side): where values pass. `side` is out, in, or a part of our attention function."""
+
+
+class Values(dict[str, Tensor]):
+    """Site name -> value of the last forward pass; says so when the pass never came by a site."""
+
+    def __missing__(self, site: str) -> Tensor:
+        raise MissingSite(
+            f"No value of {site!r}: it was not asked for, no forward pass ran inside the block, or the pass never came"
+            " by that site."
+        )
+
+
+@contextmanager
+def reading(model: LensModel, sites: Iterable[str], *, gradients: bool = False) -> Iterator[Values]:
+    """Fill the yielded mapping with the value of each site on every forward pass inside the block.
+
+    With `gradients=True` every value is part of the graph, and its `.grad` is there after a `backward()`.
+    """
+    values = Values()
+
+    def look(site: str) -> Wish:
+        def keep(value: Tensor) -> None:
+            values[site] = value
+
+        def keep_in_graph(value: Tensor) -> Tensor:
+            value = value if value.requires_grad else value.detach().requires_grad_()
+            value.retain_grad()
+            values[site] = value
+            return value
+
+        return keep_in_graph if gradients else keep
+
+    with _tapped(model, {site: look(site) for site in sites}, order=2):
+        yield values
+
+
+@contextmanager
+def editing(model: LensModel, edits: Mapping[str, Edit]) -> Iterator[None]:
+    """Replace the value of each site by `edit(value)` on every forward pass inside the block.
+
+    An edit must give a tensor of the same shape. Sites that can only be read are refused.
+    """
+    for name in edits:
+        if not model.site(name).editable:
+            raise MissingSite(f"{model.name} can read {name!r} but not edit it; see `model.sites[...].editable`.")
+    with _tapped(model, {name: _checked(name, edit) for name, edit in edits.items()}, order=0):
+        yield
+
+
+def _checked(site: str, edit: Edit) -> Wish:
+    def run(value: Tensor) -> Tensor:
+        new = edit(value)
+        if not isinstance(new, Tensor) or new.shape != value.shape:
+            got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+            raise BadInput(f"The edit of {site!r} must give a tensor of shape {tuple(value.shape)}, not {got}.")
+        return new.to(value)
+
+    return run
+
+
+@dataclass(frozen=True, eq=False)
+class _Tap:
+    """One wish at one door."""
+
+    layout: Layout
+    call: int | None
+    wish: Wish
+    order: int
+    """0 edits, 1 edits of a sum, 2 looks: taps of one door are served in this order, however the blocks nest."""
+
+
+@dataclass(eq=False)
+class _Board:
+    """All taps that are now set on one module, and how to close each of its doors."""
+
+    taps: dict[Door, list[_Tap]] = field(default_factory=dict)
+    close: dict[Door, Callable[[], None]] = field(default_factory=dict)
+    calls: dict[Door, int] = field(default_factory=dict)
+
+    def serve(self, door: Door, raw: Tensor) -> Tensor:
+        call = self.calls.get(door, 0)
+        self.calls[door] = call + 1
+        for tap in self.taps.get(door, ()):
+            if tap.call is None or tap.call == call:
+                new = tap.wish(tap.layout.view(raw))
+                if new is not None:
+                    raw = tap.layout.put(raw, new)
+        return raw
+
+
+_BOARDS: WeakKeyDictionary[nn.Module, _Board] = WeakKeyDictionary()
+_ATTENTION: Door = ("", "attention")
+
+
+@contextmanager
+def _tapped(model: LensModel, wishes: Mapping[str, Wish], *, order: int) -> Iterator[None]:
+    """Set a tap for each wish, with the model's lock held; take away all that came with them on leaving."""
+    sites = {name: model.site(name) for name in wishes}
+    with model.lock, ExitStack() as undo:
+        board = _BOARDS.setdefault(model.module, _Board())
+        undo.enter_context(_watching(model, board))
+        for name, wish in wishes.items():
+            _set(model, board, sites[name], wish, order, undo)
+        yield
+
+
+def _set(model: LensModel, board: _Board, site: Site, wish: Wish, order: int, undo: ExitStack) -> None:
+    place = site.place
+    if isinstance(place, Place):
+        cut = layout(place.layout, model.d_head_at(site.name))
+        return _tap(model, board, place, _Tap(cut, place.call, wish, order), undo)
+    base, added = model.site(place.base), model.site(place.added).place
+    assert isinstance(added, Place), f"{place.added} must pass through a module"
+    stream: list[Tensor] = []
+
+    def keep(value: Tensor) -> None:
+        stream[:] = [value]
+
+    _set(model, board, base, keep, 2, undo)
+    cut = Layout(lambda raw: stream[0] + raw, lambda _raw, new: new - stream[0])
+    return _tap(model, board, added, _Tap(cut, added.call, wish, max(order, 1)), undo)
+
+
+def _tap(model: LensModel, board: _Board, place: Place, tap: _Tap, undo: ExitStack) -> None:
+    door = (place.path, place.side)
+    if door not in board.taps:
+        board.close[door] = _open(model, board, place)
+    taps = board.taps.setdefault(door, [])
+    taps.append(tap)
+    taps.sort(key=lambda one: one.order)
+
+    def untap() -> None:
+        taps.remove(tap)
+        if not taps:
+            del board.taps[door]
+            board.close.pop(door)()
+
+    undo.callback(untap)
+
+
+def _open(model: LensModel, board: _Board, place: Place) -> Callable[[], None]:
+    """Make the values at a place pass by the board; gives the way back."""
+    module, door = model.module.get_submodule(place.path), (place.path, place.side)
+    if place.side == "out":
+
+        def outward(_module: Any, _args: Any, output: Any) -> Any:
+            raw = first_tensor(output)
+            new = board.serve(door, raw)
+            return None if new is raw else with_first(output, new)
+
+        return module.register_forward_hook(outward).remove
+    if place.side == "in":
+
+        def inward(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            name = None if args else next(k for k, v in kwargs.items() if isinstance(v, Tensor))
+            raw = args[0] if name is None else kwargs[name]
+            new = board.serve(door, raw)
+            if new is raw:
+                return None
+            return ((new, *args[1:]), kwargs) if name is None else (args, kwargs | {name: new})
+
+        return module.register_forward_pre_hook(inward, with_kwargs=True).remove
+    return _open_attention(model, board, place, module)
+
+
+def _open_attention(model: LensModel, board: _Board, place: Place, module: nn.Module) -> Callable[[], None]:
+    """Route a module's attention past the board, and run the model through our attention function meanwhile."""
+    here = [door for door in board.taps if door[0] == place.path and door[1] in attention.PARTS]
+    if not here:
+        attention.ROUTES[id(module)] = lambda part, raw: board.serve((place.path, part), raw)
+    if _ATTENTION not in board.close:
+        stack = ExitStack()
+        stack.enter_context(attention.installed(model.module))
+        board.close[_ATTENTION] = stack.close
+
+    def close() -> None:
+        left = [door for door in board.taps if door[1] in attention.PARTS]
+        if not any(door[0] == place.path for door in left):
+            attention.ROUTES.pop(id(module), None)
+        if not left:
+            board.close.pop(_ATTENTION)()
+
+    return close
+
+
+@contextmanager
+def _watching(model: LensModel, board: _Board) -> Iterator[None]:
+    """Count calls anew in each forward pass, and report progress block by block when somebody listens."""
+    with ExitStack() as undo:
+
+        def start(*_: Any) -> None:
+            board.calls.clear()
+
+        undo.callback(model.module.register_forward_pre_hook(start).remove)
+        if progress.listening():
+            blocks = [b for path in model.block_paths for b in [model.module.get_submodule(path)]]
+            done = [0]
+
+            def tick(*_: Any) -> None:
+                done[0] = done[0] % len(blocks) + 1
+                progress.report("layers", done[0], len(blocks))
+
+            for block in blocks:
+                undo.callback(block.register_forward_hook(tick).remove)
+        yield

@@ -1,0 +1,1 @@
+"""Models of any family behind one interface."""

@@ -1,0 +1,427 @@
+"""Where the sites live in each family of models: data, one row a family.
+
+To support another family add one row to `ARCHITECTURES`; nothing else changes. Paths are submodule paths: those of a
+stack start at the base model (`transformers`' `base_model_prefix`), those of a block at the block. A leading `<` names
+the module's input, ` | layout` how its tensor is cut (see `sites.py`), `a + b` a stream that no module outputs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """One attention module of a block, and the linear map that writes its z into the stream."""
+
+    module: str | None
+    """Path of the module that calls transformers' attention function; None where `places` name every site."""
+    o_proj: str | None = None
+    o_scale: str | None = None
+    """A module applied to the output of `o_proj` before it is added (DINOv2's layer scale)."""
+    writes: str = "attn_out"
+    """The site that holds what it adds to the stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A row of blocks: an encoder, a decoder, a tower."""
+
+    blocks: str
+    places: Mapping[str, str]
+    attention: Mapping[str, Attention] = field(default_factory=dict)
+    prefix: str = "blocks"
+    embed: str | None = None
+    pos_embed: str | None = None
+    ln_final: str | None = None
+    norm1: str | None = None
+    norm2: str | None = None
+    order: Literal["pre", "post", "parallel", "mixer"] = "pre"
+    """pre: norms read the stream; post: norms follow each sum; parallel: both parts read resid_pre; mixer: one part."""
+    causal: bool = True
+    side: Literal["input", "target", "image"] = "input"
+    """Which of the model's inputs its positions are: the prompt, the decoder's text, or the image beside a text."""
+    config: str | None = None
+    """Name of the sub-config that holds this stack's sizes."""
+    repeated: bool = False
+    """The listed blocks are shared: the whole row is called again for each of the config's layers."""
+
+    @property
+    def lead(self) -> str:
+        """What the stack's own sites are prefixed with: '' or 'encoder_', 'decoder_', 'vision_' ..."""
+        return self.prefix.removesuffix("blocks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Module paths of one family, and how its logits are read from the last residual state."""
+
+    stacks: tuple[Stack, ...]
+    readout: tuple[str, ...] = ()
+    """Modules applied in turn to the last resid_post of the readout stack (the last one); `~` is the base model."""
+    tied_scale: bool = False
+    """T5: with tied embeddings, the normed state is scaled by d_model ** -0.5 before the unembedding."""
+    bias: str | None = None
+    """A buffer added to the logits (BART)."""
+    norm_offset: float = 0.0
+    """Gemma: the final norm multiplies by offset + weight."""
+    reads: Literal["text", "image", "audio", "text+image"] = "text"
+    dims: Mapping[str, str] = field(default_factory=dict)
+    """Names of sizes in the module's config where they are not transformers' own."""
+    base: str | None = None
+    """Path of the base model; None asks transformers (`base_model_prefix`)."""
+
+
+ATTENTION_SITES = ("q", "k", "v", "attn_scores", "pattern", "z")
+
+
+def _pre(attn: str, mlp: str, *, pre: str, post: str, **more: str) -> Mapping[str, str]:
+    """Places of a pre-norm block whose attention and MLP modules output what they add."""
+    return {
+        "resid_pre": "<",
+        "attn_out": attn,
+        "resid_mid": "resid_pre + attn_out",
+        "mlp.pre": pre,
+        "mlp.post": post,
+        "mlp_out": mlp,
+        "resid_post": "",
+        **more,
+    }
+
+
+def _rotary(at: str) -> Mapping[str, str]:
+    return {"attn.q": f"{at}.q_proj | heads", "attn.k": f"{at}.k_proj | heads"}
+
+
+GPT2 = Stack(
+    blocks="h",
+    places=_pre("attn", "mlp", pre="mlp.c_fc", post="<mlp.c_proj"),
+    attention={"attn": Attention(module="attn", o_proj="attn.c_proj")},
+    embed="wte",
+    pos_embed="wpe",
+    ln_final="ln_f",
+    norm1="ln_1",
+    norm2="ln_2",
+)
+
+LLAMA = Stack(
+    blocks="layers",
+    places=_pre("self_attn", "mlp", pre="mlp.gate_proj", post="<mlp.down_proj")
+    | {"mlp.pre_linear": "mlp.up_proj"}
+    | _rotary("self_attn"),
+    attention={"attn": Attention(module="self_attn", o_proj="self_attn.o_proj")},
+    embed="embed_tokens",
+    ln_final="norm",
+    norm1="input_layernorm",
+    norm2="post_attention_layernorm",
+)
+
+NEOX_SEQUENTIAL = Stack(
+    blocks="layers",
+    places=_pre("post_attention_dropout", "post_mlp_dropout", pre="mlp.dense_h_to_4h", post="<mlp.dense_4h_to_h")
+    | {"attn.q": "attention.query_key_value | fused:0", "attn.k": "attention.query_key_value | fused:1"},
+    attention={"attn": Attention(module="attention", o_proj="attention.dense")},
+    embed="embed_in",
+    ln_final="final_layer_norm",
+    norm1="input_layernorm",
+    norm2="post_attention_layernorm",
+)
+NEOX = replace(
+    NEOX_SEQUENTIAL,
+    places={k: v for k, v in NEOX_SEQUENTIAL.places.items() if k != "resid_mid"},
+    order="parallel",
+)
+
+BERT = Stack(
+    blocks="encoder.layer",
+    places={
+        "resid_pre": "<",
+        "attn_out": "attention.output.dropout",
+        "resid_mid": "attention.output",
+        "mlp.pre": "intermediate.dense",
+        "mlp.post": "intermediate",
+        "mlp_out": "output.dropout",
+        "resid_post": "",
+    },
+    attention={"attn": Attention(module="attention.self", o_proj="attention.output.dense")},
+    embed="embeddings.word_embeddings",
+    pos_embed="embeddings.position_embeddings",
+    norm1="attention.output.LayerNorm",
+    norm2="output.LayerNorm",
+    order="post",
+    causal=False,
+)
+
+DISTILBERT = Stack(
+    blocks="transformer.layer",
+    places={
+        "resid_pre": "<",
+        "attn_out": "attention",
+        "resid_mid": "sa_layer_norm",
+        "mlp.pre": "ffn.lin1",
+        "mlp.post": "<ffn.lin2",
+        "mlp_out": "ffn",
+        "resid_post": "output_layer_norm",
+    },
+    attention={"attn": Attention(module="attention", o_proj="attention.out_lin")},
+    embed="embeddings.word_embeddings",
+    pos_embed="embeddings.position_embeddings",
+    norm1="sa_layer_norm",
+    norm2="output_layer_norm",
+    order="post",
+    causal=False,
+)
+
+ALBERT = Stack(
+    blocks="encoder.albert_layer_groups.0.albert_layers",
+    places={
+        "resid_pre": "<",
+        "attn_out": "attention.output_dropout",
+        "resid_mid": "attention.LayerNorm",
+        "mlp.pre": "ffn",
+        "mlp.post": "<ffn_output",
+        "mlp_out": "ffn_output",
+        "resid_post": "full_layer_layer_norm",
+    },
+    attention={"attn": Attention(module="attention", o_proj="attention.dense")},
+    embed="embeddings.word_embeddings",
+    pos_embed="embeddings.position_embeddings",
+    norm1="attention.LayerNorm",
+    norm2="full_layer_layer_norm",
+    order="post",
+    causal=False,
+    repeated=True,
+)
+
+T5_ENCODER = Stack(
+    blocks="encoder.block",
+    prefix="encoder_blocks",
+    places=_pre(
+        "layer.0.dropout",
+        "layer.1.dropout",
+        pre="layer.1.DenseReluDense.wi",
+        post="<layer.1.DenseReluDense.wo",
+    ),
+    attention={"attn": Attention(module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o")},
+    embed="encoder.embed_tokens",
+    ln_final="encoder.final_layer_norm",
+    norm1="layer.0.layer_norm",
+    norm2="layer.1.layer_norm",
+    causal=False,
+)
+T5_DECODER = Stack(
+    blocks="decoder.block",
+    prefix="decoder_blocks",
+    places=_pre(
+        "layer.0.dropout",
+        "layer.2.dropout",
+        pre="layer.2.DenseReluDense.wi",
+        post="<layer.2.DenseReluDense.wo",
+    )
+    | {"cross_attn_out": "layer.1.dropout", "resid_mid_cross": "resid_mid + cross_attn_out"},
+    attention={
+        "self_attn": Attention(module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o"),
+        "cross_attn": Attention(
+            module="layer.1.EncDecAttention", o_proj="layer.1.EncDecAttention.o", writes="cross_attn_out"
+        ),
+    },
+    embed="decoder.embed_tokens",
+    ln_final="decoder.final_layer_norm",
+    norm1="layer.0.layer_norm",
+    norm2="layer.2.layer_norm",
+    side="target",
+)
+_GATED = {"mlp.pre": "layer.{}.DenseReluDense.wi_0", "mlp.pre_linear": "layer.{}.DenseReluDense.wi_1"}
+T5_ENCODER_GATED = replace(T5_ENCODER, places={**T5_ENCODER.places, **{k: v.format(1) for k, v in _GATED.items()}})
+T5_DECODER_GATED = replace(T5_DECODER, places={**T5_DECODER.places, **{k: v.format(2) for k, v in _GATED.items()}})
+
+_CROSS = Attention(module="encoder_attn", o_proj="encoder_attn.out_proj", writes="cross_attn_out")
+_SELF = Attention(module="self_attn", o_proj="self_attn.out_proj")
+BART_ENCODER = Stack(
+    blocks="encoder.layers",
+    prefix="encoder_blocks",
+    places={
+        "resid_pre": "<",
+        "attn_out": "self_attn",
+        "resid_mid": "self_attn_layer_norm",
+        "mlp.pre": "fc1",
+        "mlp.post": "<fc2",
+        "mlp_out": "fc2",
+        "resid_post": "",
+    },
+    attention={"attn": _SELF},
+    embed="encoder.embed_tokens",
+    norm1="self_attn_layer_norm",
+    norm2="final_layer_norm",
+    order="post",
+    causal=False,
+)
+BART_DECODER = replace(
+    BART_ENCODER,
+    blocks="decoder.layers",
+    prefix="decoder_blocks",
+    places={
+        **BART_ENCODER.places,
+        "cross_attn_out": "encoder_attn",
+        "resid_mid_cross": "encoder_attn_layer_norm",
+    },
+    attention={"self_attn": _SELF, "cross_attn": _CROSS},
+    embed="decoder.embed_tokens",
+    causal=True,
+    side="target",
+)
+
+WHISPER_ENCODER = Stack(
+    blocks="encoder.layers",
+    prefix="encoder_blocks",
+    places=_pre("self_attn", "fc2", pre="fc1", post="<fc2"),
+    attention={"attn": _SELF},
+    ln_final="encoder.layer_norm",
+    norm1="self_attn_layer_norm",
+    norm2="final_layer_norm",
+    causal=False,
+)
+WHISPER_DECODER = replace(
+    WHISPER_ENCODER,
+    blocks="decoder.layers",
+    prefix="decoder_blocks",
+    places={
+        **WHISPER_ENCODER.places,
+        "cross_attn_out": "encoder_attn",
+        "resid_mid_cross": "resid_mid + cross_attn_out",
+    },
+    attention={"self_attn": _SELF, "cross_attn": _CROSS},
+    embed="decoder.embed_tokens",
+    ln_final="decoder.layer_norm",
+    causal=True,
+    side="target",
+)
+
+VIT = Stack(
+    blocks="layers",
+    places=_pre("attention", "mlp", pre="mlp.fc1", post="<mlp.fc2"),
+    attention={"attn": Attention(module="attention", o_proj="attention.o_proj")},
+    embed="embeddings",
+    ln_final="layernorm",
+    norm1="layernorm_before",
+    norm2="layernorm_after",
+    causal=False,
+)
+DINOV2 = replace(
+    VIT,
+    blocks="encoder.layer",
+    places=_pre("layer_scale1", "layer_scale2", pre="mlp.fc1", post="<mlp.fc2"),
+    attention={"attn": Attention(module="attention", o_proj="attention.o_proj", o_scale="layer_scale1")},
+    norm1="norm1",
+    norm2="norm2",
+)
+
+CLIP_TEXT = Stack(
+    blocks="text_model.encoder.layers",
+    prefix="text_blocks",
+    places=_pre("self_attn", "mlp", pre="mlp.fc1", post="<mlp.fc2"),
+    attention={"attn": _SELF},
+    embed="text_model.embeddings.token_embedding",
+    pos_embed="text_model.embeddings.position_embedding",
+    ln_final="text_model.final_layer_norm",
+    norm1="layer_norm1",
+    norm2="layer_norm2",
+    config="text_config",
+)
+CLIP_VISION = replace(
+    CLIP_TEXT,
+    blocks="vision_model.encoder.layers",
+    prefix="vision_blocks",
+    embed="vision_model.embeddings",
+    pos_embed=None,
+    ln_final=None,
+    causal=False,
+    side="image",
+    config="vision_config",
+)
+
+
+def _one_tower(stack: Stack, tower: str) -> Stack:
+    """The same tower when it is loaded alone."""
+    paths = {
+        k: v.removeprefix(f"{tower}.") if (v := getattr(stack, k)) else v for k in ("blocks", "embed", "pos_embed")
+    }
+    return replace(stack, **paths, ln_final=None, prefix="blocks", side="input", config=None)
+
+
+MAMBA = Stack(
+    blocks="layers",
+    places={"resid_pre": "<", "mixer.out": "mixer", "resid_post": ""},
+    embed="embeddings",
+    ln_final="norm_f",
+    norm1="norm",
+    order="mixer",
+)
+
+ATTENTION_ONLY = Stack(
+    blocks="blocks",
+    places={
+        "resid_pre": "hook_resid_pre",
+        **{f"attn.{part}": f"attn.hook_{part}" for part in ATTENTION_SITES},
+        "attn_out": "hook_attn_out",
+        "resid_post": "",
+    },
+    attention={"attn": Attention(module=None, o_proj="attn.W_O")},
+    embed="embed",
+    pos_embed="pos_embed",
+    ln_final="ln_final",
+    norm1="ln1",
+)
+
+_ARCH: dict[str, Architecture] = {
+    "gpt2": Architecture(stacks=(GPT2,), readout=("~ln_f", "lm_head")),
+    "llama": Architecture(stacks=(LLAMA,), readout=("~norm", "lm_head")),
+    "gpt_neox": Architecture(stacks=(NEOX,), readout=("~final_layer_norm", "lm_head")),
+    "gpt_neox_sequential": Architecture(stacks=(NEOX_SEQUENTIAL,), readout=("~final_layer_norm", "lm_head")),
+    "bert": Architecture(stacks=(BERT,), readout=("cls.predictions",)),
+    "roberta": Architecture(stacks=(BERT,), readout=("lm_head",)),
+    "electra": Architecture(stacks=(BERT,), readout=("generator_predictions", "generator_lm_head")),
+    "distilbert": Architecture(
+        stacks=(DISTILBERT,), readout=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector")
+    ),
+    "albert": Architecture(stacks=(ALBERT,), readout=("predictions",)),
+    "t5": Architecture(
+        stacks=(T5_ENCODER, T5_DECODER), readout=("~decoder.final_layer_norm", "lm_head"), tied_scale=True
+    ),
+    "t5_gated": Architecture(
+        stacks=(T5_ENCODER_GATED, T5_DECODER_GATED),
+        readout=("~decoder.final_layer_norm", "lm_head"),
+        tied_scale=True,
+    ),
+    "bart": Architecture(stacks=(BART_ENCODER, BART_DECODER), readout=("lm_head",), bias="final_logits_bias"),
+    "whisper": Architecture(
+        stacks=(WHISPER_ENCODER, WHISPER_DECODER), readout=("~decoder.layer_norm", "proj_out"), reads="audio"
+    ),
+    "vit": Architecture(stacks=(VIT,), readout=("~layernorm", "classifier"), reads="image"),
+    "dinov2": Architecture(stacks=(DINOV2,), reads="image"),
+    "clip": Architecture(stacks=(CLIP_VISION, CLIP_TEXT), reads="text+image"),
+    "clip_text_model": Architecture(stacks=(_one_tower(CLIP_TEXT, "text_model"),)),
+    "clip_vision_model": Architecture(stacks=(_one_tower(CLIP_VISION, "vision_model"),), reads="image"),
+    "audio-spectrogram-transformer": Architecture(stacks=(VIT,), reads="audio"),
+    "attention_only": Architecture(stacks=(ATTENTION_ONLY,), readout=("ln_final", "unembed")),
+    "mamba": Architecture(stacks=(MAMBA,), readout=("~norm_f", "lm_head")),
+}
+for _same_as_llama in ("mistral", "qwen2", "smollm3"):
+    _ARCH[_same_as_llama] = _ARCH["llama"]
+_ARCH["deit"] = replace(_ARCH["vit"], readout=("~layernorm", "classifier"))
+_ARCH["xlm-roberta"] = _ARCH["roberta"]
+_ARCH["mt5"] = _ARCH["t5_gated"]
+
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(_ARCH)
+"""transformers' `model_type` -> row. Rows are also found by structure: see `adapters.row_for`."""
+
+
+def row_name(config: Any) -> str:
+    """The row that fits this config: its model_type, or that type's variant."""
+    kind = config.model_type
+    if kind == "gpt_neox" and not config.use_parallel_residual:
+        return "gpt_neox_sequential"
+    if kind == "t5" and getattr(config, "is_gated_act", False):
+        return "t5_gated"
+    return kind
