@@ -37,4 +37,7 @@ def test_stretch_makes_the_largest_white_and_an_empty_pattern_black():
 
 def test_half_precision_and_nan():
     assert thumbnails(torch.eye(100).half(), 10).max() == 255
-    assert thumbnails(torch.full((4, 4), torch.nan)).eq(0).all()
+    holed = torch.ones(4, 4)
+    holed[0, 0] = torch.nan
+    assert thumbnails(holed, 2, pooling="area").tolist() == [[191, 255], [255, 255]]
+    assert thumbnails(torch.full((4, 4), torch.nan), stretch=True).eq(0).all()

@@ -1,0 +1,1 @@
+"""What the residual stream says, layer by layer."""
