@@ -40,6 +40,7 @@ class CharacterTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """How many ids there are."""
         return len(TOKENS)
 
     def get_vocab(self) -> dict[str, int]:
@@ -52,8 +53,7 @@ class CharacterTokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool = True, return_tensors: str | None = None) -> Any:
         """The ids of one text."""
-        ids = self(text, add_special_tokens=add_special_tokens, return_tensors=return_tensors)["input_ids"]
-        return ids
+        return self(text, add_special_tokens=add_special_tokens, return_tensors=return_tensors)["input_ids"]
 
     def __call__(
         self,
