@@ -5,7 +5,7 @@ So `workbench list` needs no torch, and a plugin that cannot be imported is name
 
 import ast
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -59,7 +59,7 @@ def index() -> Index:
     return build(Path(__file__).parent / "analyses", entry_points(group=GROUP))
 
 
-def build(shipped: Path, plugins: Iterator[EntryPoint] | tuple[EntryPoint, ...]) -> Index:
+def build(shipped: Path, plugins: Iterable[EntryPoint]) -> Index:
     """The index of the analyses below the folder `shipped` and of the modules that `plugins` name."""
     analyses: dict[str, Entry] = {}
     kinds: dict[str, str] = {}

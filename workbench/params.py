@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from workbench.errors import BadInput, UnknownName
+from workbench.errors import BadInput
 
 if TYPE_CHECKING:
     from workbench.models.lens_model import LensModel
@@ -55,12 +55,15 @@ Seed = Annotated[int, Kind("seed"), Within(0, 2**32 - 1)]
 _TYPES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", tuple: "a list"}
 
 
+Type = type  # inside Param, `type` is the name of a field
+
+
 @dataclass(frozen=True)
 class Param:
     """One parameter as a user interface needs it."""
 
     name: str
-    type: type
+    type: "Type"
     """int, float, bool, str, tuple (of `item`), or object for anything."""
     default: Any
     help: str
@@ -70,7 +73,7 @@ class Param:
     within: Within | None = None
     optional: bool = False
     """Whether None is allowed."""
-    item: type | None = None
+    item: "Type | None" = None
     keyword: bool = True
     """Whether it may only be given by name."""
 
@@ -93,7 +96,7 @@ class Param:
             return tuple(self._one(item, self.item or object) for item in value)
         return self._one(value, self.type)
 
-    def _one(self, value: Any, wanted: type) -> Any:
+    def _one(self, value: Any, wanted: "Type") -> Any:
         cast = _cast(value, wanted)
         bad_choice = self.choices and cast not in self.choices
         if cast is _WRONG or bad_choice or (self.within and not self.within.low <= cast <= self.within.high):
@@ -120,17 +123,15 @@ class Param:
         """`value`, which passed `check`, made to fit this model: layers, heads, sites and attentions it has."""
         if value is None:
             return None
-        if self.kind == "layer":
-            stacked = model.attention_sites(attention, "pattern") if attention else None
-            return self._each(value, lambda v: _within_count(self.name, v, len(stacked or ()) or model.n_blocks, model))
-        if self.kind == "head":
-            return self._each(value, lambda v: _within_count(self.name, v, model.n_heads, model))
-        if self.kind == "attention" and value not in model.attentions:
-            raise UnknownName(f"attention of {model.name}", value, model.attentions)
+        if self.kind in ("layer", "head"):
+            sizes = (model.attention(attention)[0] if model.attentions else model.main).sizes
+            count = sizes.n_blocks if self.kind == "layer" else sizes.n_heads
+            return self._each(value, lambda v: _within_count(self.name, v, count, model))
+        if self.kind == "attention":
+            model.attention(value)  # raises with the names there are
         if self.kind == "sites":
             for site in value:
-                if site not in model.sites:
-                    raise UnknownName(f"site of {model.name}", site, model.sites)
+                model.site(site)  # raises with the nearest names
         return value
 
     def _each(self, value: Any, function: Any) -> Any:
@@ -174,10 +175,16 @@ def _within_count(name: str, value: int, count: int, model: "LensModel") -> int:
     return value % count
 
 
+RESERVED = frozenset({"model", "revision", "checkpoint", "dtype", "device", "out", "figure", "json", "csv", "help"})
+"""Options of the command line itself; no parameter may be called so."""
+
+
 def params_of(function: Any, hints: dict[str, Any]) -> tuple[Param, ...]:
     """The parameters of an analysis after its first, the model; `hints` with their `Annotated` extras."""
     _model, *rest = inspect.signature(function).parameters.values()
     for p in rest:
+        if p.name in RESERVED:
+            raise TypeError(f"{function.__name__}: the name {p.name!r} is taken by the command line; choose another.")
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             raise TypeError(f"{function.__name__}: *{p.name} has no declaration; name each parameter.")
     return tuple(param_of(p, hints.get(p.name, object)) for p in rest)

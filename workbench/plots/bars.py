@@ -42,6 +42,6 @@ def bars(
     places_axis, length_axis = (
         (figure.update_yaxes, figure.update_xaxes) if horizontal else (figure.update_xaxes, figure.update_yaxes)
     )
-    places_axis(title=plain(x), **ticks(frame, x, x_labels), **({"autorange": "reversed"} if horizontal else {}))
+    places_axis(title=plain(x), **ticks(frame, x, x_labels), autorange="reversed" if horizontal else None)
     length_axis(title=plain(y))
     return figure

@@ -43,7 +43,7 @@ def write_figure(figure: "go.Figure", path: str | PathLike[str], *, frame: "pd.D
     if kind == ".html":
         return write_atomically(path, figure_html(figure))
     if kind == ".json":
-        return write_atomically(path, figure.to_json())
+        return write_atomically(path, str(figure.to_json()))
     try:
         return write_atomically(path, figure.to_image(format=kind[1:]))
     except (ValueError, RuntimeError, OSError) as error:

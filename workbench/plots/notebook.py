@@ -39,6 +39,6 @@ def _drawing(figure: "go.Figure") -> str:
     name = f"workbench-{uuid.uuid4().hex}"
     library = "" if _library_sent else f"<script>if (!window.Plotly) {{{get_plotlyjs()}}}</script>"
     _library_sent = True
-    spec = figure.to_json().replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    spec = str(figure.to_json()).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     draw = _DRAW.replace("NAME", name).replace("SPEC", spec)
     return f'<div id="{name}"></div>{library}<script>{draw}</script>'

@@ -12,14 +12,17 @@ def plain(token: object, *, limit: int | None = None) -> str:
     text = str(token)
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
-    return "".join(map(_character, text)) or "(empty)"
+    return "".join(_ESCAPED.get(c, c) for c in visible(text)) or "(empty)"
+
+
+def visible(token: object) -> str:
+    """`token` with white space and control characters made visible: safe on a terminal, not in HTML."""
+    return "".join(map(_character, str(token)))
 
 
 def _character(c: str) -> str:
     if c in _SHOWN:
         return _SHOWN[c]
-    if c in _ESCAPED:
-        return _ESCAPED[c]
     if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs"):  # controls, text direction, odd spaces
         return f"\\u{ord(c):04x}"
     return c

@@ -1,0 +1,62 @@
+"""What `workbench` does with its arguments, and how it ends: 0 done, 2 the user's mistake, 1 ours."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from workbench.cli.parser import Parser
+from workbench.errors import WorkbenchError
+from workbench.provenance import own_version
+
+DEBUG = "WORKBENCH_DEBUG"
+"""Set to 1 to see the traceback of any error."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        arguments = parser().parse_args(argv)
+        return arguments.handle(arguments) or 0
+    except SystemExit as end:  # --help and --version
+        return end.code if isinstance(end.code, int) else 0
+    except BrokenPipeError:  # `workbench list | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - or closing stdout would complain once more
+        return 0
+    except KeyboardInterrupt:
+        return _say("stopped.", 130)
+    except WorkbenchError as error:
+        return _say(" ".join(str(error).split()), 2)
+    except Exception as error:
+        return _bug(error)
+
+
+def parser() -> Parser:
+    """All commands. Builds in milliseconds: what is heavy is imported by the command that needs it."""
+    top = Parser(
+        "workbench",
+        description="Look inside transformer models: in an app, here, and in Python.",
+        epilog="Exit codes: 0 done, 2 a mistake in what was asked, 1 a fault of the workbench.",
+    )
+    top.add_argument("--version", action="version", version=f"workbench {own_version()}")
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    for name in ("app", "models", "run", "capture", "study"):
+        if find_spec(f"workbench.cli.{name}"):
+            import_module(f"workbench.cli.{name}").add_to(commands)
+    return top
+
+
+def _say(sentence: str, code: int) -> int:
+    if os.environ.get(DEBUG) == "1" and sys.exc_info()[1] is not None:
+        import traceback
+
+        traceback.print_exc()
+    print(f"workbench: {sentence}", file=sys.stderr)
+    return code
+
+
+def _bug(error: Exception) -> int:
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    hint = "" if os.environ.get(DEBUG) == "1" else f" Set {DEBUG}=1 to see where."
+    return _say(f"this is a fault of the workbench: {what}.{hint}", 1)
