@@ -40,7 +40,7 @@ def _encode_text(model: "LensModel", x: Any, target: str | None, bos: bool | Non
         x, target = x
     found = _padded(model, _rows(model, x, bos))
     if seq2seq:
-        found["decoder_input_ids"] = _decoder_ids(model, target, len(found["input_ids"]))
+        found["decoder_input_ids"] = _decoder_ids(model, target, len(found["attention_mask"]))
     return found
 
 
@@ -87,15 +87,16 @@ def _ids(model: "LensModel", text: str, bos: bool | None) -> list[int]:
 
 
 def _padded(model: "LensModel", rows: list[list[int]]) -> dict[str, Tensor]:
-    pad = _pad_id(model)
+    pad = pad_id(model)
     width = max(map(len, rows))
     return {
-        "input_ids": torch.tensor([row + [pad] * (width - len(row)) for row in rows]),
+        model.architecture.input_name: torch.tensor([row + [pad] * (width - len(row)) for row in rows]),
         "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
     }
 
 
-def _pad_id(model: "LensModel") -> int:
+def pad_id(model: "LensModel") -> int:
+    """The id that fills up short rows; masked, so any will do, but RoBERTa's positions are counted from it."""
     for owner in (tokenizer_of(model), getattr(model.module, "config", None)):
         if isinstance(number := getattr(owner, "pad_token_id", None), int) and number >= 0:
             return number
@@ -172,9 +173,9 @@ def labels(model: "LensModel", batch: Mapping[str, Tensor], *, row: int = 0, sid
     """See `LensModel.labels`."""
     if side == "target":
         return tuple(_token(model, number) for number in batch["decoder_input_ids"][row].tolist())
-    if side == "image" or "input_ids" not in batch:
+    if side == "image" or model.architecture.input_name not in batch:
         return media.labels(model, batch)
-    ids, mask = batch["input_ids"][row], batch.get("attention_mask")
+    ids, mask = batch[model.architecture.input_name][row], batch.get("attention_mask")
     ids = ids if mask is None else ids[mask[row].bool()]
     return tuple(_token(model, number) for number in ids.tolist())
 
@@ -230,11 +231,11 @@ def token_id(model: "LensModel", text: str | int) -> int:
 
 def answer_position(model: "LensModel", batch: Mapping[str, Tensor]) -> int:
     """See `LensModel.answer_position`."""
-    if "input_ids" not in batch and model.main.side != "target":
+    if model.architecture.input_name not in batch and model.main.side != "target":
         return 0  # the class token's
     if model.main.side == "target":
         return batch["decoder_input_ids"].shape[1] - 1
-    ids = batch["input_ids"][0]
+    ids = batch[model.architecture.input_name][0]
     last = int(batch["attention_mask"][0].sum()) - 1 if "attention_mask" in batch else len(ids) - 1
     if model.main.causal:
         return last
