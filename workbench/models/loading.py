@@ -146,7 +146,7 @@ def _bundled(name: str, dtype: str, device: str) -> "LensModel":
     module, processor = getattr(import_module(place.module), place.function)()
     check_finite(module)
     info = {"source": str(place), "licence": entry.licence, "note": entry.note, "dtype": dtype}
-    return adapt(_cast(module, dtype, device), processor, name=name, info=info)
+    return adapt(_cast(module, dtype, device), processor, entry.family, name=name, info=info)
 
 
 def _tiny(family: str, dtype: str, device: str) -> "LensModel":

@@ -3,6 +3,7 @@
 Format: the GGUF specification of the ggml project. A file that is cut short or of another kind gives `BadFile`.
 """
 
+import mmap
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,14 +45,16 @@ class GGUF:
 
 def read(path: Path) -> GGUF:
     """Open a GGUF file of version 2 or 3 (little-endian); only the metadata is read now."""
-    data = np.memmap(path, np.uint8, mode="r")
     try:
-        return _parse(data)
-    except (struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
+        with path.open("rb") as file:
+            return _parse(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    except BadFile:
+        raise
+    except (struct.error, UnicodeDecodeError, KeyError, ValueError, MemoryError, OverflowError) as error:
         raise BadFile(f"{path.name} is not a readable GGUF file: {error}.") from error
 
 
-def _parse(data: np.ndarray) -> GGUF:
+def _parse(data: memoryview) -> GGUF:
     at = _Cursor(data)
     magic, version, n_tensors, n_values = at.take("4sIQQ")
     if magic != b"GGUF" or version not in (2, 3):
@@ -70,14 +73,15 @@ def _parse(data: np.ndarray) -> GGUF:
         shapes[name], places[name] = tuple(reversed(dims)), (kind, offset)
     alignment = metadata.get("general.alignment", 32)
     base = -(-at.position // alignment) * alignment
-    return GGUF(metadata, shapes, data, {name: (kind, base + offset) for name, (kind, offset) in places.items()})
+    bytes_ = np.frombuffer(data, np.uint8)
+    return GGUF(metadata, shapes, bytes_, {name: (kind, base + offset) for name, (kind, offset) in places.items()})
 
 
 class _Cursor:
     """Reads values one after the other."""
 
-    def __init__(self, data: np.ndarray) -> None:
-        self.data, self.position = memoryview(data), 0
+    def __init__(self, data: memoryview) -> None:
+        self.data, self.position = data, 0
 
     def take(self, layout: str) -> tuple[Any, ...]:
         values = struct.unpack_from(f"<{layout}", self.data, self.position)

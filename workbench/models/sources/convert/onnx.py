@@ -5,6 +5,7 @@ An own reader of the few protobuf fields that matter (onnx.proto3: ModelProto.gr
 so that no runtime is needed and nothing in the file is executed.
 """
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,9 @@ def weights(path: Path) -> dict[str, np.ndarray]:
     comes back as `NAME.weight`, transposed to (out, in). Arrays are views of the memory-mapped file.
     """
     try:
-        graph = next(value for field, value in _fields(memoryview(np.memmap(path, np.uint8, mode="r"))) if field == 7)
+        with path.open("rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        graph = next(value for field, value in _fields(data) if field == 7)
         tensors, nodes = {}, []
         for field, value in _fields(_bytes(graph)):
             if field == 5:
