@@ -1,4 +1,4 @@
-"""Images and audio: from files, arrays or the built-in example to what a processor takes, and labels for their patches."""
+"""Images and audio: from a file, an array or the built-in example to what a processor takes; labels of patches."""
 
 from collections.abc import Mapping
 from pathlib import Path

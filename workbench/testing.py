@@ -33,6 +33,7 @@ class TinyEyes:
     """Cuts any image to the 16 x 16 pixels that the tiny vision models see."""
 
     def __call__(self, images: list[Any], return_tensors: str = "pt") -> dict[str, torch.Tensor]:
+        """Give pixels (batch, 3, 16, 16) in 0..1."""
         import numpy as np
 
         arrays = [np.asarray(picture.resize((16, 16)), dtype=np.float32) / 255 for picture in images]
@@ -48,6 +49,7 @@ class TinyEars:
         self.name, self.shape = name, shape
 
     def __call__(self, wave: Any, sampling_rate: int, return_tensors: str = "pt") -> dict[str, torch.Tensor]:
+        """Give features (1, *shape): the first samples, zeros where there are too few."""
         size = self.shape[0] * self.shape[1]
         samples = torch.as_tensor(wave[:size])
         return {self.name: torch.nn.functional.pad(samples, (0, size - len(samples))).view(1, *self.shape)}
@@ -88,13 +90,15 @@ _TEXT = {**_IDS, **_BLOCKS, **_HEADS}
 _TINY: dict[str, Callable[[], LensModel]] = {
     "gpt2": partial(_hf, "GPT2LMHeadModel", "GPT2Config", **_IDS, n_layer=2, n_head=2, n_embd=16, n_positions=64),
     "llama": partial(
-        _hf, "LlamaForCausalLM", "LlamaConfig", **(_TEXT | {"num_attention_heads": 4}), **_POSITIONS, num_key_value_heads=2
+        _hf, "LlamaForCausalLM", "LlamaConfig", **(_TEXT | {"num_attention_heads": 4}), **_POSITIONS,
+        num_key_value_heads=2,
     ),
     "neox": partial(_hf, "GPTNeoXForCausalLM", "GPTNeoXConfig", **_TEXT, **_POSITIONS, rotary_pct=0.5),
     "bert": partial(_hf, "BertForMaskedLM", "BertConfig", **_TEXT, **_POSITIONS),
     "roberta": partial(_hf, "RobertaForMaskedLM", "RobertaConfig", **_TEXT, **_POSITIONS),
     "distilbert": partial(
-        _hf, "DistilBertForMaskedLM", "DistilBertConfig", **_IDS, **_POSITIONS, dim=16, n_layers=2, n_heads=2, hidden_dim=32
+        _hf, "DistilBertForMaskedLM", "DistilBertConfig", **_IDS, **_POSITIONS, dim=16, n_layers=2, n_heads=2,
+        hidden_dim=32,
     ),
     "electra": partial(_hf, "ElectraForMaskedLM", "ElectraConfig", **_TEXT, **_POSITIONS, embedding_size=8),
     "albert": partial(_hf, "AlbertForMaskedLM", "AlbertConfig", **_TEXT, **_POSITIONS, embedding_size=8),
@@ -108,7 +112,9 @@ _TINY: dict[str, Callable[[], LensModel]] = {
         lambda: TinyBoth(feature_extractor=TinyEars("input_features", (8, 40))),
         **_IDS, **_TWO_SIDES, num_mel_bins=8, max_source_positions=20, max_target_positions=64,
     ),
-    "vit": partial(_hf, "ViTForImageClassification", "ViTConfig", TinyEyes, **_BLOCKS, **_HEADS, **_PATCHES, num_labels=5),
+    "vit": partial(
+        _hf, "ViTForImageClassification", "ViTConfig", TinyEyes, **_BLOCKS, **_HEADS, **_PATCHES, num_labels=5
+    ),
     "dinov2": partial(_hf, "Dinov2Model", "Dinov2Config", TinyEyes, **_BLOCKS, **_HEADS, **_PATCHES),
     "clip": partial(
         _hf, "CLIPModel", "CLIPConfig", lambda: TinyBoth(image_processor=TinyEyes()), projection_dim=8,

@@ -45,7 +45,7 @@ def adapt(
     family, row = _row(module, architecture, notes)
     base = row.base if row.base is not None else getattr(module, "base_model_prefix", "")
     base = f"{base}." if base and isinstance(getattr(module, base, None), nn.Module) else ""
-    stacks = tuple(_blocks(module, stack, base) for stack in row.stacks)
+    stacks = tuple(_blocks(module, stack, base, row.dims) for stack in row.stacks)
     sites = {site.name: site for stack in stacks for site in _sites(module, stack, base)}
     readable = _readout(module, row, base, frozenset(untrained), notes)
     return LensModel(
@@ -119,7 +119,7 @@ def _has(module: nn.Module, path: str) -> bool:
     return True
 
 
-def _blocks(module: nn.Module, row: Stack, base: str) -> Blocks:
+def _blocks(module: nn.Module, row: Stack, base: str, dims: Mapping[str, int]) -> Blocks:
     if lacking := _lacking(module, row, base):
         raise UnsupportedModel(
             f"{type(module).__name__} does not fit its architecture row: it has no module {', '.join(lacking)}."
@@ -131,17 +131,21 @@ def _blocks(module: nn.Module, row: Stack, base: str) -> Blocks:
     if row.repeated:
         paths = paths * (config.num_hidden_layers if config is not None else 1)
     side = row.lead.rstrip("_")
-    heads = _size(config, "n_heads", side) or 0
-    d_model = _size(config, "d_model", side) or _width(module, base, row)
+
+    def size(name: str) -> int | None:
+        return dims.get(name) or _size(config, name, side)
+
+    heads = size("n_heads") or 0
+    d_model = size("d_model") or _width(module, base, row)
     return Blocks(
         row=row,
         paths=tuple(paths),
         sizes=Sizes(
             n_blocks=len(paths),
             n_heads=heads if row.attention else 0,
-            n_kv_heads=(_size(config, "n_kv_heads", side) or heads) if row.attention else 0,
+            n_kv_heads=(size("n_kv_heads") or heads) if row.attention else 0,
             d_model=d_model,
-            d_head=(_size(config, "d_head", side) or (d_model // heads if heads else 0)) if row.attention else 0,
+            d_head=(size("d_head") or (d_model // heads if heads else 0)) if row.attention else 0,
         ),
     )
 
@@ -163,7 +167,10 @@ def _sites(module: nn.Module, stack: Blocks, base: str) -> Iterator[Site]:
     row = stack.row
     for name in ("embed", "pos_embed", "ln_final"):
         if path := getattr(row, name):
-            yield Site(row.lead + name, axes(name), Place(base + path))
+            weight = getattr(module.get_submodule(base + path), "weight", None)
+            factorised = name != "ln_final" and weight is not None and weight.shape[-1] != stack.sizes.d_model
+            shape = (*axes(name)[:-1], "d_embed") if factorised else axes(name)
+            yield Site(row.lead + name, shape, Place(base + path))
     for i, path in enumerate(stack.paths):
         call = i if row.repeated else None
         for short, text in row.places.items():
@@ -171,9 +178,10 @@ def _sites(module: nn.Module, stack: Blocks, base: str) -> Iterator[Site]:
         for name, attention in row.attention.items():
             if attention.module is None:
                 continue
-            rotary = any(s == f"{name}.q" for s in row.places)
             for part in ATTENTION_SITES:
-                shown = f"rot_{part}" if rotary and part in "qk" else part
+                shown = f"rot_{part}" if attention.rotary and part in "qk" else part
+                if f"{name}.{shown}" in row.places:
+                    continue
                 layout = "same" if part in ("attn_scores", "pattern") else "head_first"
                 place = Place(f"{path}.{attention.module}", part, layout, call)
                 yield Site(f"{row.prefix}.{i}.{name}.{shown}", axes(shown), place)

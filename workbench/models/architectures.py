@@ -20,6 +20,8 @@ class Attention:
     o_proj: str | None = None
     o_scale: str | None = None
     """A module applied to the output of `o_proj` before it is added (DINOv2's layer scale)."""
+    rotary: bool = False
+    """Whether q and k are turned by position before they meet: then `places` say where they are not turned yet."""
     writes: str = "attn_out"
     """The site that holds what it adds to the stream."""
 
@@ -67,8 +69,10 @@ class Architecture:
     norm_offset: float = 0.0
     """Gemma: the final norm multiplies by offset + weight."""
     reads: Literal["text", "image", "audio", "text+image"] = "text"
-    dims: Mapping[str, str] = field(default_factory=dict)
-    """Names of sizes in the module's config where they are not transformers' own."""
+    dims: Mapping[str, int] = field(default_factory=dict)
+    """Sizes (n_heads, n_kv_heads, d_model, d_head) of a module that has no config to tell them."""
+    input_name: str = "input_ids"
+    """What the module calls its token ids."""
     base: str | None = None
     """Path of the base model; None asks transformers (`base_model_prefix`)."""
 
@@ -110,7 +114,7 @@ LLAMA = Stack(
     places=_pre("self_attn", "mlp", pre="mlp.gate_proj", post="<mlp.down_proj")
     | {"mlp.pre_linear": "mlp.up_proj"}
     | _rotary("self_attn"),
-    attention={"attn": Attention(module="self_attn", o_proj="self_attn.o_proj")},
+    attention={"attn": Attention(module="self_attn", o_proj="self_attn.o_proj", rotary=True)},
     embed="embed_tokens",
     ln_final="norm",
     norm1="input_layernorm",
@@ -121,7 +125,7 @@ NEOX_SEQUENTIAL = Stack(
     blocks="layers",
     places=_pre("post_attention_dropout", "post_mlp_dropout", pre="mlp.dense_h_to_4h", post="<mlp.dense_4h_to_h")
     | {"attn.q": "attention.query_key_value | fused:0", "attn.k": "attention.query_key_value | fused:1"},
-    attention={"attn": Attention(module="attention", o_proj="attention.dense")},
+    attention={"attn": Attention(module="attention", o_proj="attention.dense", rotary=True)},
     embed="embed_in",
     ln_final="final_layer_norm",
     norm1="input_layernorm",
@@ -275,7 +279,10 @@ BART_DECODER = replace(
 WHISPER_ENCODER = Stack(
     blocks="encoder.layers",
     prefix="encoder_blocks",
-    places=_pre("self_attn", "fc2", pre="fc1", post="<fc2"),
+    places={
+        **_pre("self_attn", "fc2", pre="fc1", post="<fc2"),
+        "attn.q": "self_attn.q_proj | heads",  # Whisper scales q before its attention function sees it
+    },
     attention={"attn": _SELF},
     ln_final="encoder.layer_norm",
     norm1="self_attn_layer_norm",
@@ -287,7 +294,9 @@ WHISPER_DECODER = replace(
     blocks="decoder.layers",
     prefix="decoder_blocks",
     places={
-        **WHISPER_ENCODER.places,
+        **{site: path for site, path in WHISPER_ENCODER.places.items() if site != "attn.q"},
+        "self_attn.q": "self_attn.q_proj | heads",
+        "cross_attn.q": "encoder_attn.q_proj | heads",
         "cross_attn_out": "encoder_attn",
         "resid_mid_cross": "resid_mid + cross_attn_out",
     },

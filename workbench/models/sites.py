@@ -2,7 +2,8 @@
 
 Axis names used everywhere: batch, pos (a position in the input), query (the position that attends), key (the
 position attended to), head (query head), kv_head (key and value head; fewer than head under grouped-query attention),
-d_model (width of the residual stream), d_head, d_mlp, vocab, layer (counted from 0).
+d_model (width of the residual stream), d_embed (of ALBERT's and ELECTRA's narrower embeddings), d_head, d_mlp, vocab,
+layer (counted from 0).
 
 Names are TransformerLens's activation names without `hook_`. Meanings are exact:
 

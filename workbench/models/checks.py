@@ -1,0 +1,221 @@
+"""Load-time checks: does this model give the numbers its names promise? Shown in the app and by `workbench check`.
+
+One plain pass before anything is attached, one with every site attached, one backward pass through all sites at once
+(an edit can only change the output where the output depends on the value), and a few real edits.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench import progress
+from workbench.errors import WorkbenchError
+from workbench.hooks import editing, reading
+from workbench.models.lens_model import LensModel, known_names
+from workbench.models.sites import first_tensor
+
+SENTENCE = "The quick brown fox jumps over the lazy dog"
+SAMPLES = {"text": SENTENCE, "image": "example", "audio": "example", "text+image": f"{SENTENCE} @ example"}
+PARITY = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 3e-1}
+"""Largest difference of outputs, as a share of the largest, that rounding explains (fused against eager attention)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One question about a loaded model. `passed` is None where there is nothing to pass, only to know."""
+
+    name: str
+    passed: bool | None
+    detail: str
+    value: float | None = None
+
+
+def check(model: LensModel) -> tuple[Check, ...]:
+    """What was found in a model, and whether its sites hold what they promise. Takes a few forward passes."""
+    found: list[Check] = []
+    batch = _sample(model)
+    steps: tuple[Callable[[LensModel, dict[str, Tensor]], Iterator[Check]], ...] = (
+        _known,
+        _weights,
+        _parity,
+        _algebra,
+        _rows,
+        _head,
+        _edits,
+    )
+    for step in progress.track(steps, label="load-time checks"):
+        try:
+            found += step(model, batch)
+        except (WorkbenchError, RuntimeError) as error:
+            found.append(Check(name=step.__name__.strip("_"), passed=False, detail=f"could not be run: {error}"))
+    return tuple(found)
+
+
+def _sample(model: LensModel) -> dict[str, Tensor]:
+    if "text" in model.capabilities and model.processor is None and model.reads == "text":
+        return model.encode(torch.arange(2, 10)[None])
+    text = SAMPLES[model.reads]
+    return model.encode(f"{text} => {SENTENCE[:9]}" if model.main.side == "target" else text)
+
+
+def main_output(output: Any) -> Tensor:
+    """The tensor that a forward pass is for: logits, or the last states."""
+    if isinstance(output, Tensor):
+        return output
+    for name in ("logits", "logits_per_image", "last_hidden_state"):
+        if isinstance(value := getattr(output, name, None), Tensor):
+            return value
+    return first_tensor(tuple(output.values()))
+
+
+def _known(model: LensModel, _batch: dict[str, Tensor]) -> Iterator[Check]:
+    stacks = ", ".join(f"{s.n_blocks} {s.prefix}" for s in model.stacks)
+    how = model.info.get("architecture", f"row of {model.family}")
+    yield Check(name="modules found", passed=True, detail=f"{stacks}; {len(model.sites)} sites; {how}")
+    yield Check(name="parameters", passed=None, detail=f"{model.n_params:,}", value=float(model.n_params))
+    yield Check(
+        name="memory", passed=None, detail=f"{model.n_bytes / 2**20:,.1f} MiB of weights", value=float(model.n_bytes)
+    )
+    limit = model.n_ctx
+    yield Check(name="context length", passed=None, detail=f"{limit} positions" if limit else "no bound", value=limit)
+
+
+def _weights(model: LensModel, _batch: dict[str, Tensor]) -> Iterator[Check]:
+    bad = [n for n, p in model.module.named_parameters() if p.is_floating_point() and not p.isfinite().all()]
+    detail = f"NaN or infinity in {known_names(bad, 3)}" if bad else "all finite"
+    yield Check(name="weights", passed=not bad, detail=detail)
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.module.parameters()})
+    mode = "training mode: dropout makes every pass different" if model.module.training else "evaluation mode"
+    folded = "weights as they are, nothing folded or centred"
+    if model.info.get("engine") == "TransformerBridge" and getattr(model.module, "compatibility_mode", False):
+        folded = "TransformerLens's compatibility mode: layer norms folded, weights centred"
+    note = f"; {model.info['note']}" if model.info.get("note") else ""
+    yield Check(
+        name="numeric regime", passed=not model.module.training, detail=f"{', '.join(dtypes)}; {folded}; {mode}{note}"
+    )
+    implementation = getattr(getattr(model.module, "config", None), "_attn_implementation", None)
+    detail = (
+        f"{implementation}; eager while attention sites are read or edited" if implementation else "the module's own"
+    )
+    yield Check(name="attention implementation", passed=None, detail=detail)
+
+
+@torch.no_grad()
+def _parity(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
+    with model.lock:
+        plain = main_output(model.module(**batch)).float()
+        with reading(model, model.sites) as values:
+            attached = main_output(model.module(**batch)).float()
+    gap, scale = (plain - attached).abs().max().item(), plain.abs().max().item()
+    passed = gap <= PARITY.get(model.dtype, 1e-3) * max(scale, 1e-6)
+    spread = f"the largest output is {scale:.3g}"
+    yield Check(name="difference from the bare model", passed=passed, detail=f"{gap:.2e} at most; {spread}", value=gap)
+    silent = [name for name in model.sites if name not in values]
+    detail = f"no value came by {known_names(silent, 4)}" if silent else f"all {len(values)} gave a value"
+    yield Check(name="sites read", passed=not silent, detail=detail)
+
+
+@torch.no_grad()
+def _algebra(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
+    """Block output = block input + what its parts add, through the norms of the family."""
+    for stack in model.stacks:
+        parts = ["resid_pre", "resid_post", "attn_out", "cross_attn_out", "mlp_out", "mixer.out"]
+        lead = [f"{stack.prefix}.{i}." for i in range(stack.n_blocks)]
+        have = [part for part in parts if lead[0] + part in model.sites]
+        if "resid_pre" not in have or len(have) < 3:
+            continue
+        with reading(model, [lead_i + part for lead_i in lead for part in have]) as values:
+            model.module(**batch)
+        gap = max(_block_gap(model, stack, i, {p: values[lead_i + p] for p in have}) for i, lead_i in enumerate(lead))
+        yield Check(
+            name=f"{stack.prefix} add up",
+            passed=gap <= 1e-3,
+            detail=f"resid_post is resid_pre and its parts to {gap:.1e} of its size (blocks of kind {stack.row.order})",
+            value=gap,
+        )
+
+
+def _block_gap(model: LensModel, stack: Any, layer: int, values: dict[str, Tensor]) -> float:
+    total = values["resid_pre"]
+    added = [part for part in ("attn_out", "cross_attn_out", "mlp_out", "mixer.out") if part in values]
+    if stack.row.order == "post":
+        norms = {"attn_out": stack.row.norm1, "mlp_out": stack.row.norm2, "cross_attn_out": "encoder_attn_layer_norm"}
+        if any(norms[part] is None for part in added) or not added:
+            return 0.0
+        for part in added:
+            total = model.module.get_submodule(f"{stack.paths[layer]}.{norms[part]}")(total + values[part])
+    else:
+        for part in added:
+            total = total + values[part]
+    size = values["resid_post"].abs().max().clamp(min=1e-6)
+    return ((total - values["resid_post"]).abs().max() / size).item()
+
+
+@torch.no_grad()
+def _rows(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
+    for attention in model.attentions:
+        sites = model.attention_sites(attention, "pattern")
+        if sites[0] not in model.sites:
+            continue
+        with reading(model, sites) as values:
+            model.module(**batch)
+        gap = max((values[site].float().sum(-1) - 1).abs().max().item() for site in sites)
+        detail = f"to {gap:.1e}, all layers and heads"
+        yield Check(name=f"{attention} rows sum to one", passed=gap < 1e-2, detail=detail, value=gap)
+
+
+@torch.no_grad()
+def _head(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
+    why = str(model.info.get("readout", ""))
+    if "readout" not in model.capabilities:
+        yield Check(name="trained head", passed=None, detail=f"{why}: states can be read, answers cannot")
+        return
+    site = model.stream("resid_post")[-1]
+    with reading(model, [site]) as values:
+        logits = model.logits(batch)
+    gap = (model.readout(values[site])[:, : logits.shape[1]] - logits).abs().max().item()
+    detail = f"{why}; reading the last state gives the model's own logits to {gap:.1e}"
+    scale = max(logits.abs().max().item(), 1e-6)
+    yield Check(name="trained head", passed=gap <= PARITY.get(model.dtype, 1e-3) * scale, detail=detail, value=gap)
+
+
+def _edits(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
+    editable = [name for name, site in model.sites.items() if site.editable]
+    dead = [name for name, moves in _depends(model, batch, editable) if not moves]
+    detail = f"the output depends on all {len(editable)} through the value an edit replaces"
+    if dead:
+        detail = f"the output does not depend on {known_names(dead, 4)}"
+    yield Check(name="editable sites", passed=not dead, detail=detail)
+    stack = model.main
+    middle = f"{stack.prefix}.{stack.n_blocks // 2}."
+    kinds = [name for name in editable if name.startswith(middle)]
+    still, gap = [], 0.0
+    with torch.no_grad(), model.lock:
+        before = main_output(model.module(**batch))
+        for name in kinds:
+            with editing(model, {name: _flipped}):
+                if torch.equal(main_output(model.module(**batch)), before):
+                    still.append(name)
+        gap = (main_output(model.module(**batch)) - before).abs().max().item()
+    detail = f"{len(kinds)} sites of {middle[:-1]} changed the output; after them it is back to {gap:.1e}"
+    if still:
+        detail = f"editing {known_names(still, 4)} changed nothing"
+    yield Check(name="edits are undone", passed=not still and gap == 0.0, detail=detail, value=gap)
+
+
+def _flipped(value: Tensor) -> Tensor:
+    return value.flip(-1) * 0.5
+
+
+def _depends(model: LensModel, batch: dict[str, Tensor], sites: list[str]) -> Iterator[tuple[str, bool]]:
+    """For each site, whether the output's gradient at its value is not all zero."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.enable_grad(), reading(model, sites, gradients=True) as values:
+        output = main_output(model.module(**batch)).float()
+        weights = torch.randn(output.shape, generator=generator).to(output)
+        grads = torch.autograd.grad((output * weights).sum(), [values[s] for s in sites], allow_unused=True)
+    for site, grad in zip(sites, grads, strict=True):
+        yield site, grad is not None and bool(grad.ne(0).any())
