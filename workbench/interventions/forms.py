@@ -7,6 +7,7 @@ blocks.2.resid_post=resample:7    the stream at positions of other sentences, dr
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -46,6 +47,10 @@ class Intervention:
     def __post_init__(self) -> None:
         if self.operation not in OPERATIONS:
             raise BadInput(f"An intervention is one of {', '.join(OPERATIONS)}, not {self.operation!r}.")
+        if not math.isfinite(self.amount):
+            raise BadInput(f"The amount of an intervention must be a finite number, not {self.amount!r}.")
+        if self.seed < 0 or any(head < 0 for head in self.heads):
+            raise BadInput(f"Heads and seeds count from 0: {self} has a negative one.")
 
     def __str__(self) -> str:
         heads = f":{','.join(map(str, self.heads))}" if self.heads else ""
@@ -98,9 +103,7 @@ def _number(text: str, operation: str, amount: str) -> dict[str, Any]:
         if operation == "resample":
             return {"seed": int(amount)}
         if operation in ("scale", "add"):
-            number = float(amount)
-            if number - number == 0:  # finite
-                return {"amount": number}
+            return {"amount": float(amount)}
     except ValueError:
         pass
     raise BadInput(f"{text!r}: {amount!r} is not a number that {operation!r} takes.")

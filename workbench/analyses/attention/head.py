@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench import functional, plots
 from workbench.analyses.attention.attention import pattern_frame, sides
-from workbench.analyses.one_prompt import answer_texts, checked_position, one_prompt, real
+from workbench.analyses.one_prompt import answer_texts, checked_position, one_prompt, precise, real
 from workbench.errors import MissingCapability
 from workbench.hooks import editing, reading
 from workbench.models.lens_model import LensModel
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Head(Result, kind="head"):
+    """One head: where it looks, what it moves, what it promotes, and one score by dimension."""
+
     attention: str
     layer: int
     head: int
@@ -133,11 +135,11 @@ def head(
         model.module(**batch)
 
     kv_head = head // (stack.sizes.n_heads // stack.sizes.n_kv_heads)
-    q = real(values[q_site][0, :, head], batch, query_side, dim=0).float()
-    k = real(values[k_site][0, :, kv_head], batch, key_side, dim=0).float()
+    q = precise(real(values[q_site][0, :, head], batch, query_side, dim=0))
+    k = precise(real(values[k_site][0, :, kv_head], batch, key_side, dim=0))
 
     def cells(every_head: Tensor) -> Float[Tensor, "query key"]:
-        return real(real(every_head[0, head], batch, query_side, dim=0), batch, key_side, dim=1).float()
+        return precise(real(real(every_head[0, head], batch, query_side, dim=0), batch, key_side, dim=1))
 
     pattern, scores = cells(values[f"{at}.pattern"]), cells(values[f"{at}.attn_scores"])
     visible = scores > torch.finfo(values[f"{at}.attn_scores"].dtype).min / 2
@@ -156,7 +158,7 @@ def head(
     except MissingCapability as error:
         notes.append(f"No value-weighted pattern: {error}")
     else:
-        moved = real(values[f"{at}.v"][0, :, kv_head], batch, key_side, dim=0).float() @ w_o[head].float()
+        moved = precise(real(values[f"{at}.v"][0, :, kv_head], batch, key_side, dim=0)) @ precise(w_o[head])
         weighted = functional.value_weighted_pattern(pattern[None], moved.norm(dim=-1)[None])[0]  # (query, key)
         written = pattern @ moved  # (query, d_model)
     tokens: dict[str, Any] = dict.fromkeys(("promoted", "promoted_tokens", "suppressed", "suppressed_tokens"))
@@ -220,12 +222,12 @@ def _tokens(
 ) -> dict[str, Any]:
     """Logits that the head raises and lowers most at each position, and their tokens; 64 positions at a time."""
     norm = model.final_norm
-    scale = functional.norm_scale(final.float(), centred=norm.centred, eps=norm.eps)
-    direct = functional.frozen_norm(written, scale, centred=norm.centred, weight=norm.weight.float())
-    nothing = model.unembedding(torch.zeros_like(direct[:1]).to(model.dtype)).float()
+    scale = functional.norm_scale(precise(final), centred=norm.centred, eps=norm.eps)
+    direct = functional.frozen_norm(written, scale, centred=norm.centred, weight=precise(norm.weight))
+    nothing = precise(model.unembedding(torch.zeros_like(direct[:1]).to(model.dtype)))
     kept: dict[str, list[Tensor]] = {"promoted": [], "suppressed": [], "up": [], "down": []}
     for rows in direct.split(64):
-        logits = model.unembedding(rows.to(model.dtype)).float() - nothing  # (chunk, vocab), without the bias
+        logits = precise(model.unembedding(rows.to(model.dtype))) - nothing  # (chunk, vocab), without the bias
         up, down = (logits.topk(min(top_k, logits.shape[-1]), largest=largest) for largest in (True, False))
         for name, value in (("promoted", up[0]), ("up", up[1]), ("suppressed", down[0]), ("down", down[1])):
             kept[name].append(value.cpu())

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Ablation(Result, kind="ablate"):
+    """Answers and final states before and after a change."""
+
     interventions: tuple[str, ...]
     """What was done, each in full: `workbench.interventions.parse` reads them, `editing(edits(...))` replays them."""
     tokens: tuple[str, ...]
@@ -126,7 +128,7 @@ def ablate(
     position = checked_position(position, labels)
     before, after = (real(final, batch, side, dim=0) for final in finals)
     compared = _answers(model, before, after, position, token, top_k) if "readout" in model.capabilities else _NOTHING
-    before, after = before.float(), after.float()
+    before, after = precise(before), precise(after)
     return Ablation(
         interventions=tuple(map(str, wanted)),
         tokens=labels,

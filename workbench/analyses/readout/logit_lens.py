@@ -1,4 +1,4 @@
-"""Logit lens: what would the model answer if it stopped at this layer?
+"""Logit lens: what the model would answer if it stopped at each layer.
 
 Reference: nostalgebraist (2020), "interpreting GPT: the logit lens".
 """
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LogitLens(Result, kind="logit-lens"):
+    """What each layer would answer at each position."""
+
     log_probs: Float[Tensor, "state pos k"]
     """Natural logarithm of the probability of each kept answer, most likely first."""
     answers: tuple[tuple[tuple[str, ...], ...], ...]

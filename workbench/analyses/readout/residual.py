@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import functional, plots
-from workbench.analyses.one_prompt import checked_position, chosen_answer, one_prompt, real
+from workbench.analyses.one_prompt import checked_position, chosen_answer, one_prompt, precise, real
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
 from workbench.registry import Position, Prompt, Token, analysis
@@ -24,6 +24,8 @@ WRITERS = ("attn_out", "cross_attn_out", "mixer.out", "mlp_out")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Residual(Result, kind="residual"):
+    """The stream's length and direction at each layer, and who wrote one logit."""
+
     norms: Float[Tensor, "state pos"]
     """Euclidean length of the stream."""
     cosine: Float[Tensor, "state pos"]
@@ -34,7 +36,8 @@ class Residual(Result, kind="residual"):
     """What stands before each state: "embed", then the layer's number."""
     tokens: tuple[str, ...]
     contributions: Float[Tensor, "part"] | None
-    """What each part adds to the logit; all together are the logit. None where the readout does not split up."""
+    """What each part adds to the logit, in double precision; all together are the logit.
+    None where the readout does not split up."""
     parts: tuple[str, ...]
     """Sites that write into the stream (`blocks.0.attn.z:3` for a head), then "biases" (of the final norm and the
     unembedding) and "rounding" (what the parts' sum differs from the stream)."""
@@ -120,7 +123,7 @@ def residual(
     with reading(model, [*states, *writers, *z_sites.values()]) as values:
         model.module(**batch)
     labels = model.labels(batch, side=side)
-    stream = torch.stack([real(values[s][0], batch, side, dim=0).float() for s in states])  # (state, pos, d_model)
+    stream = torch.stack([precise(real(values[s][0], batch, side, dim=0)) for s in states])  # (state, pos, d_model)
     if position is None:
         index = model.answer_position(batch)
         marks = torch.arange(values[states[-1]].shape[1], device=stream.device)
@@ -138,7 +141,7 @@ def residual(
             pieces = _pieces(model, at, states[0], writers, z_sites)
             contributions = _attribute(model, torch.stack(list(pieces.values())), at[states[-1]], chosen)
             parts = (*pieces, "biases", "rounding")
-            contributions = torch.cat([contributions, (logit - contributions.sum())[None]]).float().cpu()
+            contributions = torch.cat([contributions, (logit - contributions.sum())[None]]).cpu()
     return Residual(
         norms=stream.norm(dim=-1).cpu(),
         cosine=torch.cosine_similarity(stream, stream[-1:], dim=-1).cpu(),
