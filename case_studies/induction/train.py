@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -26,6 +27,7 @@ class TrainConfig:
     seed: int = 0
     steps: int = 1500
     n_ctx: int = 512
+    n_layers: int = 2
     lengths: tuple[int, ...] = (64, 64, 64, 128, 64, 64, 64, 512)  # positions in a sequence, in turn
     tokens_per_step: int = 4096
     longest_period: int = 96
@@ -42,7 +44,7 @@ def initial_model(config: TrainConfig) -> AttentionOnly:
     """Give the untrained model: random weights, positions that start as waves of all lengths."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = AttentionOnly(AttentionOnlyConfig(n_ctx=config.n_ctx))
+        model = AttentionOnly(AttentionOnlyConfig(n_layers=config.n_layers, n_ctx=config.n_ctx))
     half = model.config.d_model // 2
     speed = torch.exp(-math.log(config.n_ctx / 2) * torch.arange(half) / (half - 1))
     angle = torch.arange(config.n_ctx)[:, None] * speed
@@ -88,7 +90,7 @@ def loss_of(model: AttentionOnly, config: TrainConfig, step: int) -> Tensor:
 def measure(model: AttentionOnly, *, period: int = 25, repeats: int = 4, batch: int = 32, seed: int = 1) -> dict:
     """Cross-entropy (nats) on the first copy and on the repeats, and the best head of each kind."""
     ids = repeated_tokens(period, repeats, batch=batch, vocab=CHARACTERS, seed=seed, bos=0)
-    patterns: list[Tensor] = []
+    patterns: list[Any] = []
     hooks = [
         model.get_submodule(f"blocks.{layer}.attn.hook_pattern").register_forward_hook(
             lambda module, inputs, output: patterns.append(output)
@@ -104,8 +106,8 @@ def measure(model: AttentionOnly, *, period: int = 25, repeats: int = 4, batch: 
     return {
         "ce_first": loss[:, :period].mean().item(),
         "ce_repeat": loss[:, period + 1 :].mean().item(),
-        "prefix_matching": prefix_matching(patterns[1], period).mean(0).max().item(),
-        "prefix_matching_all": prefix_matching(patterns[1], period, copies="all").mean(0).max().item(),
+        "prefix_matching": prefix_matching(patterns[-1], period).mean(0).max().item(),
+        "prefix_matching_all": prefix_matching(patterns[-1], period, copies="all").mean(0).max().item(),
         "previous_token": previous_token(patterns[0]).mean(0).max().item(),
     }
 

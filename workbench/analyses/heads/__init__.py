@@ -1,0 +1,1 @@
+"""Scores of all heads on inputs made for the purpose."""
