@@ -74,7 +74,8 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def file(self, revision: str, name: str, *, body: bool) -> None:
             files = hub.files_at(revision)
             if files is None or name not in files:
-                return self.missing("RevisionNotFound" if files is None else "EntryNotFound")
+                self.missing("RevisionNotFound" if files is None else "EntryNotFound")
+                return
             right = files[name]
             data = hub.wrong.get(name, right)
             large = name.endswith(".safetensors")

@@ -40,7 +40,7 @@ def write(path: Path, tensors: Mapping[str, Promise]) -> None:
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name, promise in tensors.items():
-            array = np.ascontiguousarray(promise.make())
+            array = np.asarray(promise.make(), order="C")
             if array.shape != promise.shape or array.dtype != promise.dtype:
                 raise ValueError(f"{name} is {array.dtype}{array.shape}, not {promise.dtype}{promise.shape}")
-            file.write(array.data)
+            file.write(array.tobytes() if array.ndim == 0 else array.data)
