@@ -206,6 +206,8 @@ def token_text(model: "LensModel", number: int) -> str:
 def token_id(model: "LensModel", text: str | int) -> int:
     """See `LensModel.token_id`."""
     size = model.vocab_size
+    if text == "":
+        raise BadInput("The chosen answer is empty. Type one token, or leave it out for the model's own answer.")
     if isinstance(text, int) or (tokenizer_of(model) is None and text.isdigit()):
         if not 0 <= int(text) < size:
             raise BadInput(f"Answers of {model.name} are numbered 0 to {size - 1}; there is no {text}.")

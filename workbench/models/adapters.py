@@ -69,7 +69,7 @@ def _row(module: Any, architecture: str | Architecture | None, notes: dict[str, 
         if architecture not in ARCHITECTURES:
             raise UnknownName("architecture", architecture, ARCHITECTURES)
         return architecture, ARCHITECTURES[architecture]
-    config = getattr(module, "config", None)
+    config: Any = getattr(module, "config", None)
     if hasattr(config, "model_type") and (kind := row_name(config)) in ARCHITECTURES:
         return config.model_type, ARCHITECTURES[kind]
     return row_for(module, notes)

@@ -80,7 +80,7 @@ class Architecture:
 ATTENTION_SITES = ("q", "k", "v", "attn_scores", "pattern", "z")
 
 
-def _pre(attn: str, mlp: str, *, pre: str, post: str, **more: str) -> Mapping[str, str]:
+def _pre(attn: str, mlp: str, *, pre: str, post: str, **more: str) -> dict[str, str]:
     """Places of a pre-norm block whose attention and MLP modules output what they add."""
     return {
         "resid_pre": "<",
@@ -90,11 +90,10 @@ def _pre(attn: str, mlp: str, *, pre: str, post: str, **more: str) -> Mapping[st
         "mlp.post": post,
         "mlp_out": mlp,
         "resid_post": "",
-        **more,
     }
 
 
-def _rotary(at: str) -> Mapping[str, str]:
+def _rotary(at: str) -> dict[str, str]:
     return {"attn.q": f"{at}.q_proj | heads", "attn.k": f"{at}.k_proj | heads"}
 
 
@@ -418,6 +417,7 @@ _ARCH: dict[str, Architecture] = {
 }
 for _same_as_llama in ("mistral", "qwen2", "smollm3"):
     _ARCH[_same_as_llama] = _ARCH["llama"]
+_ARCH["gemma"] = replace(_ARCH["llama"], norm_offset=1.0)
 _ARCH["deit"] = replace(_ARCH["vit"], readout=("~layernorm", "classifier"))
 _ARCH["xlm-roberta"] = _ARCH["roberta"]
 _ARCH["mt5"] = _ARCH["t5_gated"]

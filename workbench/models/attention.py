@@ -72,7 +72,8 @@ def installed(root: Any) -> Iterator[None]:
 
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, eager_mask)
-    configs = {id(c): c for m in root.modules() if hasattr(c := getattr(m, "config", None), "_attn_implementation")}
+    owned = (getattr(module, "config", None) for module in root.modules())
+    configs: dict[int, Any] = {id(c): c for c in owned if hasattr(c, "_attn_implementation")}
     before = [(config, config._attn_implementation) for config in configs.values()]
     try:
         for config, _ in before:  # each by itself, so that a mix of implementations is restored as it was

@@ -177,9 +177,20 @@ def _head(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
     with reading(model, [site]) as values:
         logits = model.logits(batch)
     gap = (model.readout(values[site])[:, : logits.shape[1]] - logits).abs().max().item()
+    if "direct-logits" in model.capabilities:
+        gap = max(gap, _norm_gap(model, values[site]))
     detail = f"{why}; reading the last state gives the model's own logits to {gap:.1e}"
     scale = max(logits.abs().max().item(), 1e-6)
     yield Check(name="trained head", passed=gap <= PARITY.get(model.dtype, 1e-3) * scale, detail=detail, value=gap)
+
+
+def _norm_gap(model: LensModel, resid: Tensor) -> float:
+    """How far the final norm written out in numbers, which direct logit attribution uses, is from the module."""
+    norm = model.final_norm
+    centred = resid - resid.mean(-1, keepdim=True) if norm.centred else resid
+    x = centred / (centred.pow(2).mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight
+    x = x if norm.bias is None else x + norm.bias
+    return (model.unembedding(x) - model.readout(resid)).abs().max().item()
 
 
 def _edits(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:

@@ -1,0 +1,123 @@
+"""What a person types or hands over, and the labels and answers they get back."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from workbench.errors import BadInput
+from workbench.testing import FAMILIES, example_input, tiny_model
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_encode_gives_the_module_takes(family):
+    model = tiny_model(family)
+    batch = model.encode(example_input(family))
+    with torch.no_grad():
+        model.module(**batch)
+    for stack in model.stacks:
+        labels = model.labels(batch, side=stack.side)
+        site = model.stream("resid_post", stack.prefix)[0]
+        from workbench.hooks import reading
+
+        with torch.no_grad(), reading(model, [site]) as values:
+            model.module(**batch)
+        assert len(labels) == values[site].shape[1]
+
+
+@pytest.mark.parametrize(
+    "family", ["gpt2", "llama", "neox", "bert", "roberta", "distilbert", "electra", "albert", "micro"]
+)
+def test_padding_changes_no_answer(family):
+    """Each prompt of a batch gets what it gets alone."""
+    model = tiny_model(family)
+    texts = ["abcdefgh", "abc", "the cat"]
+    together = model.logits(model.encode(texts))
+    for row, text in enumerate(texts):
+        alone = model.logits(model.encode(text))[0]
+        torch.testing.assert_close(together[row, : len(alone)], alone, rtol=0, atol=1e-5)
+
+
+def test_no_special_token_that_the_processor_does_not_add():
+    model = tiny_model("gpt2")
+    ids = model.encode("ab")["input_ids"][0].tolist()
+    assert ids == model.processor("ab")["input_ids"] and ids[0] == 0
+    assert model.encode("ab", bos=False)["input_ids"][0].tolist() == ids[1:]
+    assert model.encode("ab", bos=True)["input_ids"][0].tolist() == ids  # not a second one
+    assert model.labels(model.encode(["abc", "a"]), row=1) == ("<bos>", "a")
+
+
+def test_token_ids_in_every_shape():
+    model = tiny_model("gpt2")
+    for ids in (torch.tensor([2, 3, 4]), torch.tensor([[2, 3, 4]]), [2, 3, 4]):
+        assert model.encode(ids)["input_ids"].tolist() == [[2, 3, 4]]
+
+
+def test_encoder_and_decoder_texts():
+    model = tiny_model("t5")
+    for typed in ("abc => de", ("abc", "de")):
+        batch = model.encode(typed)
+        assert model.labels(batch) == ("<bos>", "a", "b", "c")
+        assert model.labels(batch, side="target") == ("<bos>", "d", "e")
+    assert model.encode("abc")["decoder_input_ids"].tolist() == [[0]]
+
+
+def test_images_of_every_kind(tmp_path):
+    model = tiny_model("vit")
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    for given in (pixels, Image.fromarray(pixels), tmp_path / "a.png", str(tmp_path / "a.png"), expected):
+        torch.testing.assert_close(model.encode(given)["pixel_values"], expected)
+    assert model.labels(model.encode(pixels)) == ("CLS", "0,0", "0,1", "1,0", "1,1")
+
+
+def test_sound_from_a_wav_file(tmp_path):
+    from scipy.io import wavfile
+
+    model = tiny_model("ast")
+    wave = (np.sin(np.arange(800) / 20) * 32767).astype(np.int16)  # two seconds at the model's own rate
+    wavfile.write(tmp_path / "a.wav", 400, wave)
+    features = model.encode(tmp_path / "a.wav")["input_values"]
+    torch.testing.assert_close(features.flatten(), torch.tensor(wave[:512] / 32767).float(), rtol=0, atol=1e-4)
+
+
+def test_answers_by_text_and_number():
+    model = tiny_model("gpt2")
+    assert model.token_text(model.token_id("Q")) == "Q"
+    assert model.token_id(" ") == 2 and model.token_id(5) == 5 and model.token_id("<bos>") == 0
+    vit = tiny_model("vit")
+    assert vit.token_text(3) == "LABEL_3" and vit.token_id("LABEL_3") == 3
+
+
+def test_answer_positions():
+    assert (m := tiny_model("gpt2")).answer_position(m.encode("abc")) == 3
+    assert (m := tiny_model("gpt2")).answer_position(m.encode(["abc", "abcdef"])) == 3  # padding is not last
+    assert (m := tiny_model("vit")).answer_position(m.encode("example")) == 0
+    assert (m := tiny_model("t5")).answer_position(m.encode("abc => de")) == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "message"),
+    [
+        ("gpt2", "", "prompt is empty"),
+        ("gpt2", "x" * 64, "65 tokens long, and tiny:gpt2 reads at most 64. Shorten it by 1 tokens"),
+        ("gpt2", [], "an empty list"),
+        ("gpt2", 3.5, "not float"),
+        ("gpt2", torch.tensor([[1, 99]]), "run from 0 to 97; got 1 to 99"),
+        ("gpt2", torch.tensor([0.5]), "Token ids are integers"),
+        ("bart", "abc => " + "x" * 70, "target is 71 tokens long"),
+        ("vit", "no/such/file.png", "No image could be read from 'no/such/file.png'"),
+        ("ast", "no/such/file.wav", "No sound could be read"),
+        ("vit", 3, "reads images"),
+    ],
+)
+def test_bad_input_is_a_sentence(family, given, message):
+    with pytest.raises(BadInput, match=message.replace("(", r"\(")):
+        tiny_model(family).encode(given)
+
+
+@pytest.mark.parametrize("answer", ["ab", "", "\u00e9", 98, -1])
+def test_a_token_that_is_not_one(answer):
+    with pytest.raises(BadInput):
+        tiny_model("gpt2").token_id(answer)
