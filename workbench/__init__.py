@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     )
     from workbench.hooks import editing as editing, reading as reading
     from workbench.interventions import Intervention as Intervention
+    from workbench.models.adapters import adapt as adapt
     from workbench.models.checks import check as check
     from workbench.models.lens_model import LensModel as LensModel
-    from workbench.models.loading import adapt as adapt, load as load
+    from workbench.models.loading import load as load
     from workbench.plots import write_figure as write_figure
     from workbench.progress import report as report, reporting as reporting, track as track
     from workbench.registry import (
@@ -119,9 +120,10 @@ _HOME = {
     ),
     "hooks": ("editing", "reading"),
     "interventions": ("Intervention",),
+    "models.adapters": ("adapt",),
     "models.checks": ("check",),
     "models.lens_model": ("LensModel",),
-    "models.loading": ("adapt", "load"),
+    "models.loading": ("load",),
     "plots": ("write_figure",),
     "progress": ("report", "reporting", "track"),
     "registry": (

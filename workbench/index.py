@@ -93,11 +93,11 @@ def locate(module: str) -> Path:
     spec = importlib.util.find_spec(top)
     if spec is None:
         raise LookupError(f"no module called {top!r} is installed.")
-    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    folders = [Path(folder) for folder in dict.fromkeys(spec.submodule_search_locations or ())]
     if not rest:
         if folders:
             return folders[0]
-        if spec.origin is None:
+        if spec.origin is None or not Path(spec.origin).is_file():
             raise LookupError(f"the module {top!r} has no source file.")
         return Path(spec.origin)
     for folder in folders:

@@ -1,8 +1,9 @@
 """What commands print: tables for eyes, JSON and CSV for programs."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.plots.text import visible
 
@@ -34,5 +35,10 @@ def table(frame: "pd.DataFrame") -> str:
 
 def records(frame: "pd.DataFrame") -> str:
     """The frame as a JSON list of records, one a line; what is undefined is null."""
-    rows = json.loads(frame.to_json(orient="records", double_precision=15) or "[]")
+    columns = {name: map(_json_value, frame[name].tolist()) for name in frame.columns}
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     return "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]"
+
+
+def _json_value(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,35 @@
+"""What all tests share: one copy of each tiny model, and torch on one thread, where tiny models are fastest."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from workbench.models.lens_model import LensModel
+from workbench.testing import FAMILIES, tiny_model
+
+torch.set_num_threads(1)
+
+
+@cache
+def shared_tiny(family: str) -> LensModel:
+    """The tiny model of a family, made once for the whole run: tests must leave it as they found it."""
+    return tiny_model(family)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """`tiny("gpt2")` is a tiny random model, shared by the run."""
+    return shared_tiny
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request) -> str:
+    """Each family in turn."""
+    return request.param
+
+
+@pytest.fixture
+def model(family, tiny) -> LensModel:
+    """The tiny model of each family in turn."""
+    return tiny(family)
