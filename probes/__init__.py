@@ -1,0 +1,1 @@
+"""Trained readers of activations, registered through the entry point that any plugin uses."""
