@@ -1,0 +1,52 @@
+"""Every page, by the name it has in the address: those with an interaction of their own, then one per analysis."""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+
+import streamlit as st
+
+from apps import generic, state
+from apps.running import sentences
+
+OWN = {
+    "start": ("Start", ":material/home:"),
+    "overview": ("Attention overview", ":material/grid_view:"),
+    "head": ("Head", ":material/center_focus_strong:"),
+    "lens": ("Logit lens", ":material/layers:"),
+    "attribution": ("Residual and attribution", ":material/stacked_bar_chart:"),
+    "ablate": ("Ablate", ":material/content_cut:"),
+}
+"""Pages of their own: module in `apps.screens`, title, icon."""
+
+
+def run() -> None:
+    """Draw the menu and the page."""
+    from workbench.index import index
+
+    menu = {name: _page(name, partial(_own, name), title, icon) for name, (title, icon) in OWN.items()}
+    analyses = {
+        f"analysis-{name}": _page(f"analysis-{name}", partial(generic.page, name), entry.title, ":material/analytics:")
+        for name, entry in index().analyses.items()
+    }
+    st.session_state["state:menu"] = {**analyses, **menu}
+    start, *look = menu.values()
+    chosen = st.navigation({"": [start], "Look inside": look, "All analyses": list(analyses.values())}, expanded=True)
+    state.begin(chosen.url_path or "start")
+    chosen.run()
+
+
+def _own(name: str) -> None:
+    import_module(f"apps.screens.{name}").page()
+
+
+def _page(name: str, draw: Callable[[], None], title: str, icon: str) -> st.Page:
+    return st.Page(sentences(_named(name, draw)), title=title, icon=icon, url_path=name, default=name == "start")
+
+
+def _named(name: str, draw: Callable[[], None]) -> Callable[[], None]:
+    def page() -> None:
+        draw()
+
+    page.__name__ = page.__qualname__ = f"page_{name.replace('-', '_')}"
+    return page

@@ -1,0 +1,191 @@
+"""What is being looked at: kept in the address bar, so that a copied link opens the same view.
+
+The address holds the model, the prompt and the options of the page. An address that a user opens, edits or goes back
+to wins over what the session remembers; a bare one (a click in the menu) takes what the session remembers.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from apps.session import Session
+
+COMMON = ("model", "prompt")
+Value = TypeVar("Value")
+
+
+def _common() -> dict[str, str]:
+    return st.session_state.setdefault("state:common", {})
+
+
+def _options(page: str) -> dict[str, str]:
+    return st.session_state.setdefault("state:pages", {}).setdefault(page, {})
+
+
+def page() -> str:
+    """The name of the page being shown, as in the address."""
+    return st.session_state.get("state:page", "")
+
+
+def begin(name: str) -> None:
+    """Call once at the start of a run: makes the session agree with the address, and the address with the session."""
+    st.session_state["state:page"] = name
+    if name != "start":
+        st.session_state["state:last"] = name
+    given = dict(st.query_params)
+    if given:
+        for key in COMMON:
+            if key in given and _common().get(key, "") != given[key]:
+                _common()[key] = given[key]
+                _forget_widget("", key)
+        wanted = {key: text for key, text in given.items() if key not in COMMON}
+        for key in {*wanted, *_options(name)}:
+            if wanted.get(key) != _options(name).get(key):
+                _forget_widget(name, key)
+        st.session_state["state:pages"][name] = wanted
+    _publish(name)
+
+
+def _publish(name: str) -> None:
+    address = {key: text for key, text in {**_common(), **_options(name)}.items() if text != ""}
+    if dict(st.query_params) != address:
+        st.query_params.from_dict(address)
+
+
+def get(name: str, default: str = "") -> str:
+    """The text kept under `name`: of the whole session for "model" and "prompt", else of this page."""
+    return (_common() if name in COMMON else _options(page())).get(name, default)
+
+
+def put(**values: str | None) -> None:
+    """Keep texts in the session and the address; None forgets one. Their widgets take the new value."""
+    for name, text in values.items():
+        home = _common() if name in COMMON else _options(page())
+        if text is None:
+            home.pop(name, None)
+        else:
+            home[name] = text
+        _forget_widget("" if name in COMMON else page(), name)
+    _publish(page())
+
+
+def replace_options(values: dict[str, str]) -> None:
+    """Keep exactly these options for this page."""
+    old = dict.fromkeys(_options(page()))
+    put(**{**old, **values})
+
+
+def go(name: str, **options: str) -> None:
+    """Open another page with options of its own changed; the others stay."""
+    merged = {**_options(name), **options}
+    address = {key: text for key, text in {**_common(), **merged}.items() if text != ""}
+    st.switch_page(st.session_state["state:menu"][name], query_params=address)
+
+
+def key_of(name: str) -> str:
+    """The widget key of an option of this page."""
+    return f"widget:{'' if name in COMMON else page()}:{name}"
+
+
+def _forget_widget(home: str, name: str) -> None:
+    """Have the widget take its value from the address when next drawn; the browser still holds the old one."""
+    st.session_state.setdefault("state:stale", set()).add(f"widget:{home}:{name}")
+
+
+def linked(
+    widget: Callable[..., Any],
+    label: str,
+    name: str,
+    default: Value,
+    *,
+    read: Callable[[str], Value],
+    write: Callable[[Value], str] = str,
+    **options: Any,
+) -> Value:
+    """A widget whose value lives in the address under `name`. A text that `read` refuses counts as the default."""
+    key = key_of(name)
+    stale = st.session_state.setdefault("state:stale", set())
+    if key not in st.session_state or key in stale:
+        st.session_state[key] = _read(get(name), default, read)
+        stale.discard(key)
+
+    def changed() -> None:
+        value = st.session_state[key]
+        home = _common() if name in COMMON else _options(page())
+        if value is None or value == default:
+            home.pop(name, None)
+        else:
+            home[name] = write(value)
+        _publish(page())
+
+    return widget(label, key=key, on_change=changed, **options)
+
+
+def _read(text: str, default: Value, read: Callable[[str], Value]) -> Value:
+    if text == "":
+        return default
+    try:
+        return read(text)
+    except (ValueError, LookupError, TypeError):
+        return default
+
+
+def one_of(choices: Any) -> Callable[[str], str]:
+    """A reader that accepts only `choices`."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers from `low` to `high`."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+def switch(text: str) -> bool:
+    """A reader of "yes" and "no"."""
+    return {"yes": True, "no": False}[text]
+
+
+def yes_no(value: bool) -> str:
+    """How a switch stands in the address."""
+    return "yes" if value else "no"
+
+
+def prompts() -> list[str]:
+    """The prompts this user has saved."""
+    return st.session_state.setdefault("state:prompts", [])
+
+
+def session() -> Session:
+    """Everything the session remembers, as data to be saved."""
+    return Session(
+        page=st.session_state.get("state:last", ""),  # sessions are saved on the start page
+        model=get("model"),
+        prompt=get("prompt"),
+        options={name: dict(options) for name, options in st.session_state.get("state:pages", {}).items() if options},
+        prompts=tuple(prompts()),
+    )
+
+
+def restore(saved: Session) -> None:
+    """Take up a saved session in place of this one."""
+    st.session_state["state:stale"] = {key for key in st.session_state if str(key).startswith("widget:")}
+    st.session_state["state:common"] = {
+        key: text for key, text in {"model": saved.model, "prompt": saved.prompt}.items() if text
+    }
+    st.session_state["state:pages"] = {name: dict(options) for name, options in saved.options.items()}
+    st.session_state["state:prompts"] = list(saved.prompts)
+    _publish(page())

@@ -1,0 +1,133 @@
+"""The top of every page: its title, the model, the prompt, and the link; what is looked at."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from apps import models, state
+from apps.text import plain, short
+from apps.views.component import component
+
+if TYPE_CHECKING:
+    from workbench.models.lens_model import LensModel
+
+EXAMPLES = (
+    "The capital of France is",
+    "When Mary and John went to the store, John gave a drink to",
+    "the cat sat on the mat and the cat sat on the",
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a page looks at."""
+
+    loaded: models.Loaded
+    prompt: str
+    tokens: tuple[str, ...]
+    """One label a position of the prompt, as the model reads it."""
+
+    @property
+    def model(self) -> "LensModel":
+        """The model in memory."""
+        return self.loaded.model
+
+
+def heading(title: str, caption: str = "") -> None:
+    """The title, and the button that copies the address of the view."""
+    left, right = st.columns([7, 1.1], vertical_alignment="bottom")
+    with left:
+        st.header(plain(title), anchor=False)
+    with right:
+        component("copy_link")(key="copy link")
+    if caption:
+        st.caption(plain(caption))
+
+
+def subject(title: str, caption: str = "", *, warning: str = "") -> Subject | None:
+    """Draw the top of a page; None, with the first step shown, while there is nothing to look at."""
+    heading(title, caption)
+    one = bar()
+    prompt = state.get("prompt")
+    if warning:
+        st.caption(f":material/info: {plain(warning)}")
+    if not prompt.strip():
+        nothing_yet(one)
+        return None
+    return Subject(one, prompt, tokens_of(one, prompt))
+
+
+def bar() -> models.Loaded:
+    """The model's name and the prompt, side by side."""
+    left, right = st.columns([1.5, 5], vertical_alignment="bottom")
+    name = state.get("model") or models.default_name()
+    with left.popover(plain(short(name, 24)), icon=":material/deployed_code:", width="stretch"):
+        choose_model()
+    with right:
+        prompt_box()
+    one = models.loaded(state.get("model"))
+    if one.note:
+        st.warning(plain(one.note), icon=":material/cloud_off:")
+    return one
+
+
+def prompt_box() -> None:
+    """Where the prompt is typed; long ones get more lines."""
+    text = state.get("prompt")
+    long = "\n" in text or len(text) > 400
+    widget = st.text_area if long else st.text_input
+    state.linked(
+        widget,
+        "Prompt",
+        "prompt",
+        "",
+        read=str,
+        label_visibility="collapsed",
+        placeholder="Type a sentence, then Enter",
+        **({"height": 100} if long else {}),
+    )
+
+
+def choose_model() -> None:
+    """The models of the catalogue, or any other by its hub id, path or tiny:FAMILY."""
+    from workbench.models.catalogue import CATALOGUE
+
+    names = list(CATALOGUE)
+    name = state.get("model")
+    if name and name not in names:
+        names.insert(0, name)
+    state.linked(
+        st.selectbox,
+        "Model",
+        "model",
+        models.default_name(),
+        read=str,
+        options=names,
+        accept_new_options=True,
+        format_func=lambda n: f"{CATALOGUE[n].title} ({n})" if n in CATALOGUE else n,
+        help="Choose one, or type a Hugging Face id, the path of a folder, or tiny:FAMILY (tiny:gpt2, tiny:bert …)",
+    )
+
+
+def nothing_yet(one: models.Loaded) -> None:
+    """The empty page: one sentence, and prompts to try."""
+    if one.model.reads == "text":
+        st.info("Type a sentence above and press Enter, or try one of these.", icon=":material/edit:")
+        with st.container(horizontal=True):
+            for i, text in enumerate(EXAMPLES):
+                st.button(text, key=f"example:{i}", on_click=_take, args=(text,))
+    else:
+        st.info(
+            f"{plain(one.model.name)} reads {plain(one.model.reads)}: type the path of a file above and press Enter.",
+            icon=":material/image:",
+        )
+
+
+def _take(text: str) -> None:
+    state.put(prompt=text)
+
+
+def tokens_of(one: models.Loaded, prompt: str) -> tuple[str, ...]:
+    """The prompt as the model reads it, one label a position. Raises `BadInput` with the reason when it cannot."""
+    return one.model.labels(one.model.encode(prompt))

@@ -1,0 +1,1 @@
+"""Browser components and the small pictures and tables they are given."""

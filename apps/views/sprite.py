@@ -1,0 +1,65 @@
+"""Many small pictures as one PNG of one byte a pixel: what the head grid sends instead of numbers."""
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PIXELS = 250_000  # of the whole sprite, which keeps it under about 150 kB
+LEVELS = 24  # shades that the eye tells apart on a small picture; fewer compress better
+
+LIGHT = ((255, 255, 255), (206, 222, 238), (107, 160, 205), (27, 81, 135), (6, 26, 54))
+DARK = ((24, 29, 33), (26, 58, 92), (46, 112, 170), (133, 190, 236), (245, 251, 255))
+"""Colours from no attention to all of it: one hue, so that lightness alone carries the value."""
+
+
+def picture_size(n: int) -> int:
+    """Pixels a side that `n` pictures may have, at most 48."""
+    return max(8, min(48, int((PIXELS / max(n, 1)) ** 0.5)))
+
+
+def sprite(pictures: "np.ndarray", *, columns: int, dark: bool = False) -> dict[str, object]:
+    """(n, height, width) uint8 pictures laid row by row into one, as a data address, with its rows and columns.
+
+    Shades follow the square root of the value, so that a tenth of the attention is still to be seen.
+    """
+    import numpy as np
+    from PIL import Image
+
+    n, height, width = pictures.shape
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * columns, height, width), np.uint8)
+    shade = np.sqrt(np.arange(256) / 255)
+    sheet[:n] = np.round(shade * (LEVELS - 1)).astype(np.uint8)[pictures]
+    whole = sheet.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+    image = Image.fromarray(np.ascontiguousarray(whole)).convert("P")
+    image.putpalette([channel for colour in scale(LEVELS, dark=dark) for channel in colour])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"url": url, "rows": rows, "columns": columns}
+
+
+def scale(n: int, *, dark: bool) -> list[tuple[int, int, int]]:
+    """`n` colours from no attention to all of it."""
+    stops = DARK if dark else LIGHT
+    colours = []
+    for i in range(n):
+        at = i / max(n - 1, 1) * (len(stops) - 1)
+        low = min(int(at), len(stops) - 2)
+        part = at - low
+        colours.append(tuple(round(a + (b - a) * part) for a, b in zip(stops[low], stops[low + 1], strict=True)))
+    return colours
+
+
+def css(colour: tuple[int, int, int]) -> str:
+    """A colour as the browser reads it."""
+    return f"#{colour[0]:02x}{colour[1]:02x}{colour[2]:02x}"
+
+
+def ink_on(colour: tuple[int, int, int]) -> str:
+    """Black or white, whichever is easier to read on `colour`."""
+    bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return "#11171b" if bright > 130 else "#ffffff"
