@@ -1,1 +1,1 @@
-"""Pages whose interaction, not their computing, is their own. (A folder called `pages` would be run by Streamlit itself.)"""
+"""Pages whose interaction, not their computing, is their own; a folder called `pages` would be run by Streamlit."""
