@@ -267,3 +267,29 @@ def test_refuses_a_model_that_lacks_what_it_needs(name):
     for family in set(FAMILIES) - set(claimed(name)):
         with pytest.raises(workbench.MissingCapability, match=name):
             registry.get(name)(model_of(family), **example(name, "gpt2"))
+
+
+@once_each
+def test_has_a_page(name, family):
+    from streamlit.testing.v1 import AppTest
+
+    def script(name: str) -> None:
+        from apps import generic, state
+
+        state.begin(f"analysis-{name}")
+        generic.page(name)
+
+    values = example(name, family)
+    app = AppTest.from_function(script, kwargs={"name": name}, default_timeout=60)
+    app.query_params["model"] = model_of(family).name
+    app.query_params["prompt"] = example_input(family)
+    for p in registry.get(name).params:
+        if p.name in values:
+            value = values[p.name]
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            app.query_params["prompt" if p.kind == "prompt" else p.name] = text
+    app.run()
+    assert not app.exception, app.exception
+    assert not app.error, app.error
+    assert len(app.get("plotly_chart")) >= 1
+    assert len(app.dataframe) >= 1

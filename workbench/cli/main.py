@@ -3,8 +3,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 
 from workbench.cli.parser import Parser
 from workbench.errors import WorkbenchError
@@ -34,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     """All commands. Builds in milliseconds: what is heavy is imported by the command that needs it."""
+    from workbench.cli import app, capture, models, run, study
+
     top = Parser(
         "workbench",
         description="Look inside transformer models: in an app, here, and in Python.",
@@ -41,9 +41,8 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"workbench {own_version()}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for name in ("app", "models", "run", "capture", "study"):
-        if find_spec(f"workbench.cli.{name}"):
-            import_module(f"workbench.cli.{name}").add_to(commands)
+    for module in (app, models, run, capture, study):
+        module.add_to(commands)
     return top
 
 

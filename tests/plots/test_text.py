@@ -1,0 +1,72 @@
+"""No text of a token reaches plotly as markup, whatever it is and wherever it is drawn."""
+
+import html
+
+import pandas as pd
+import pytest
+from hypothesis import given, strategies as st
+
+from workbench import plots
+from workbench.plots.text import plain, visible
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        (" Paris", "␣Paris"),
+        ("\n", "⏎"),
+        ("\t", "⇥"),
+        ("<b>", "&lt;b&gt;"),
+        ("a&amp;b", "a&amp;amp;b"),
+        ("$x$", "&#36;x&#36;"),
+        ("", "(empty)"),
+        ("\x1b[2J", "\\u001b[2J"),
+        ("\u202egnp", "\\u202egnp"),
+        ("é漢🙂", "é漢🙂"),
+        (3, "3"),
+    ],
+)
+def test_shows_a_token_as_it_is(token, shown):
+    assert plain(token) == shown
+
+
+def test_cuts_before_it_escapes():
+    assert plain("<" * 9, limit=4) == "&lt;&lt;&lt;…"
+
+
+@given(st.text(min_size=1))
+def test_nothing_is_markup_and_nothing_is_lost(text):
+    shown = plain(text)
+    assert not set(shown) & set("<>$\n\r\t")
+    assert html.unescape(shown) == visible(text)
+
+
+def texts(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts(item)
+
+
+frame = pd.DataFrame({"x": [0, 1], HOSTILE: [HOSTILE, "b"], "v": [1.0, 2.0], "w": [HOSTILE, HOSTILE]})
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        plots.heatmap(
+            frame, x="x", y=HOSTILE, value="v", text="w", x_labels="w", y_labels="w", hover=("w",), title=HOSTILE
+        ),
+        plots.heatmap(frame.rename(columns={"v": "<i>"}), x=HOSTILE, y="x", value="<i>"),
+        plots.lines(frame, x="x", y="v", color=HOSTILE, x_labels="w", title=HOSTILE),
+        plots.lines(frame, x=HOSTILE, y="v"),
+        plots.bars(frame, x="x", y="v", color=HOSTILE, x_labels="w", title=HOSTILE),
+        plots.bars(frame, x=HOSTILE, y="v", horizontal=True),
+    ],
+)
+def test_every_place_of_every_figure_is_escaped(figure):
+    for text in texts(figure.to_dict()):
+        assert "<" not in text.replace("<br>", "").replace("<extra></extra>", ""), text
