@@ -86,9 +86,11 @@ def test_agrees_with_transformer_lens(family, bridge_of):
 
 
 def test_the_chosen_token_is_by_default_the_models_own_answer():
-    model = tiny_model("gpt2")
-    lens = workbench.logit_lens(model, "abcabc")
-    assert lens.token == model.token_text(model.logits(model.encode("abcabc"))[0, -1].argmax())
+    model = tiny_model("llama")
+    lens = workbench.logit_lens(model, "abcz")
+    best = model.logits(model.encode("abcz"))[0].argmax(-1)
+    assert lens.token == model.token_text(best[-1])
+    assert best[-1] not in best[:-1]  # so it cannot have come from another position
     assert lens.rank[-1, -1] == 0
     assert lens.token == lens.answers[-1][-1][0]
 
