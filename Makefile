@@ -35,7 +35,7 @@ lint: install
 	$(BIN)/lint-imports
 
 bench: install
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m tests.benchmarks
 
 studies: install
 	@for study in case_studies/*/study.py; do $(BIN)/workbench study run $$(basename $$(dirname $$study)) || exit 1; done
