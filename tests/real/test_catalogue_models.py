@@ -100,17 +100,14 @@ def mapped(layer: int) -> list[int]:
     reactants, product = [i for i in atoms if i < arrow], [i for i in atoms if i > arrow]
     assert (len(reactants), len(product)) == (23, len(MAPPING))
     pattern = values[f"blocks.{layer}.attn.pattern"][0]
-    right = []
-    for head in pattern:
-        found = [
-            max(
-                (k for k, r in enumerate(reactants) if tokens[r] == tokens[p]),
-                key=lambda k: float(head[p, reactants[k]]),
-            )  # noqa: B023
-            for p in product
-        ]
-        right.append(sum(k in allowed for k, allowed in zip(found, MAPPING, strict=True)))
-    return right
+
+    def source(head: torch.Tensor, atom: int) -> int:
+        alike = [k for k, reactant in enumerate(reactants) if tokens[reactant] == tokens[atom]]
+        return alike[int(head[atom, [reactants[k] for k in alike]].argmax())]
+
+    return [
+        sum(source(head, atom) in allowed for atom, allowed in zip(product, MAPPING, strict=True)) for head in pattern
+    ]
 
 
 def test_rxnmapper_has_a_head_that_maps_atoms() -> None:

@@ -70,11 +70,14 @@ def load_folder(path: Path, *, dtype: str = "float32", trust_remote_code: bool =
 
 def check_finite(module: nn.Module) -> None:
     """Raise `BadWeights` naming the first weight that holds NaN or infinity; one pass, no copy."""
-    for name, weight in module.named_parameters():
+    for name, parameter in module.named_parameters():
+        weight = parameter.detach()
+        if type(weight) is not torch.Tensor and type(weight) is not nn.Parameter and hasattr(weight, "dequantize"):
+            weight = weight.dequantize()  # torchao's tensors know few operations
         if weight.is_floating_point() and weight.numel() and not weight.is_meta:
-            least, most = torch.aminmax(weight.detach())  # both are NaN if any weight is
+            least, most = torch.aminmax(weight)  # both are NaN if any weight is
             if not (torch.isfinite(least) and torch.isfinite(most)):
-                n = int((~torch.isfinite(weight.detach())).sum())
+                n = int((~torch.isfinite(weight)).sum())
                 raise BadWeights(
                     f"The weight {name} holds {n} values that are NaN or infinite; nothing computed with it would "
                     "mean anything. Fetch or train the model again."
