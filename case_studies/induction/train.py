@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -13,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench.errors import BadInput
-from workbench.functional.heads import prefix_matching, previous_token, repeated_tokens
-from workbench.models.micro import AttentionOnly, AttentionOnlyConfig, save_micro
+import workbench
+from workbench import functional
+from workbench.models.micro import AttentionOnly, AttentionOnlyConfig, CharacterTokenizer, save_micro
 
 CHARACTERS = torch.arange(2, 98)  # every character with an id of its own: no start mark, no unknown
 
@@ -87,28 +86,21 @@ def loss_of(model: AttentionOnly, config: TrainConfig, step: int) -> Tensor:
 
 
 @torch.no_grad()
-def measure(model: AttentionOnly, *, period: int = 25, repeats: int = 4, batch: int = 32, seed: int = 1) -> dict:
+def measure(module: AttentionOnly, *, period: int = 25, repeats: int = 4, batch: int = 32, seed: int = 1) -> dict:
     """Cross-entropy (nats) on the first copy and on the repeats, and the best head of each kind."""
-    ids = repeated_tokens(period, repeats, batch=batch, vocab=CHARACTERS, seed=seed, bos=0)
-    patterns: list[Any] = []
-    hooks = [
-        model.get_submodule(f"blocks.{layer}.attn.hook_pattern").register_forward_hook(
-            lambda module, inputs, output: patterns.append(output)
-        )
-        for layer in range(model.config.n_layers)
-    ]
-    try:
-        logits = model(ids).logits[:, :-1]
-    finally:
-        for hook in hooks:
-            hook.remove()
+    model = workbench.adapt(module, CharacterTokenizer(), "attention_only")
+    ids = functional.repeated_tokens(period, repeats, batch=batch, vocab=CHARACTERS, seed=seed, bos=0)
+    sites = model.attention_sites(None, "pattern")
+    with workbench.reading(model, sites) as values:
+        logits = module(ids).logits[:, :-1]
     loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view_as(ids[:, 1:])
+    first, last = values[sites[0]], values[sites[-1]]
     return {
         "ce_first": loss[:, :period].mean().item(),
         "ce_repeat": loss[:, period + 1 :].mean().item(),
-        "prefix_matching": prefix_matching(patterns[-1], period).mean(0).max().item(),
-        "prefix_matching_all": prefix_matching(patterns[-1], period, copies="all").mean(0).max().item(),
-        "previous_token": previous_token(patterns[0]).mean(0).max().item(),
+        "prefix_matching": functional.prefix_matching(last, period).mean(0).max().item(),
+        "prefix_matching_all": functional.prefix_matching(last, period, copies="all").mean(0).max().item(),
+        "previous_token": functional.previous_token(first).mean(0).max().item(),
     }
 
 
@@ -124,7 +116,7 @@ def train(
     model = initial_model(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.01)
     first, history = _resume(model, optimizer, folder, config)
-    for step in range(first, config.steps + 1):
+    for step in workbench.track(range(first, config.steps + 1), label=f"training, seed {config.seed}"):
         if step % config.measure_every == 0 or step == config.steps:
             _suspend(model, optimizer, folder, config, step, history)
             history.append({"step": step, **measure(model)})
@@ -173,7 +165,9 @@ def _resume(model, optimizer, folder: Path, config: TrainConfig) -> tuple[int, l
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
     if json.loads(header["config"]) != json.loads(json.dumps(asdict(config))):
-        raise BadInput(f"{folder} holds a training with other settings: {header['config']}. Give another folder.")
+        raise workbench.BadInput(
+            f"{folder} holds a training with other settings: {header['config']}. Give another folder."
+        )
     tensors = load_file(path)
     model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     moments: dict[int, dict[str, Tensor]] = {}

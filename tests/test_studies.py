@@ -1,0 +1,308 @@
+"""The form of case studies, verdicts on claims that fail, the induction study itself, and its notebook."""
+
+import ast
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import workbench
+from workbench import studies
+from workbench.cli import main
+from workbench.studies import Claim, Findings
+
+STUDIES = studies.known()
+
+
+def claim(**changes):
+    given = {"quantity": "q", "relation": "<", "bound": 1.0, "says": "It is small.", "source": "somebody (2020)"}
+    return Claim(**given | changes)
+
+
+def verdict(value, **changes):
+    return studies.verdicts(Findings(numbers={} if value is None else {"q": value}), [claim(**changes)])[0]
+
+
+@pytest.mark.parametrize(
+    ("relation", "below", "equal", "above"),
+    [("<", True, False, False), ("<=", True, True, False), (">", False, False, True), (">=", False, True, True)],
+)
+def test_a_claim_is_held_against_the_number(relation, below, equal, above):
+    for value, holds in ((0.5, below), (1.0, equal), (1.5, above)):
+        assert verdict(value, relation=relation).outcome == ("holds" if holds else "fails")
+
+
+def test_a_claim_that_fails_says_so_with_its_numbers():
+    found = verdict(3.0)
+    assert (found.outcome, found.as_expected) == ("fails", False)
+    assert found.reason == "3, not < 1"
+
+
+def test_one_bad_seed_fails_a_claim_and_only_it_is_named():
+    found = verdict({0: 0.1, 1: 2.5, 2: 0.2}, seeds=(0, 1, 2))
+    assert (found.outcome, found.reason) == ("fails", "2.5 (seed 1), not < 1")
+
+
+def test_a_seed_that_was_not_measured_fails_a_claim():
+    found = verdict({0: 0.1}, seeds=(0, 1))
+    assert (found.outcome, found.reason) == ("fails", "not measured for seed 1")
+
+
+def test_an_undefined_number_never_holds():
+    for relation in studies.form.RELATIONS:
+        found = verdict(math.nan, relation=relation)
+        assert found.outcome == "fails"
+        assert "undefined" in found.reason
+
+
+def test_what_is_known_not_to_reproduce_is_shown_with_the_reason():
+    found = verdict(3.0, not_reproduced="the model is too small")
+    assert (found.outcome, found.as_expected) == ("does not reproduce", True)
+    assert found.reason == "3, not < 1: the model is too small"
+    after_all = verdict(0.5, not_reproduced="the model is too small")
+    assert (after_all.outcome, after_all.as_expected) == ("holds after all", False)
+
+
+def test_what_this_form_does_not_measure_is_neither_held_nor_failed():
+    assert verdict(None, form="train").outcome == "not measured"
+    assert verdict(None).outcome == "fails"
+
+
+# ---- the form -------------------------------------------------------------------------------------------
+
+STUDY = '''"""How large is one?"""
+
+from dataclasses import dataclass
+
+from workbench import studies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    train: bool = False
+    long: bool = False
+
+
+# A comment above a function.
+def run(config: Config) -> studies.Findings:
+    return studies.Findings(numbers={"one": 1.0, "none": {0: float("nan")}, "trained": float(config.train)})
+'''
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A checkout with one study of three claims: one holds, one fails, one is a control."""
+    folder = tmp_path / "case_studies" / "small"
+    folder.mkdir(parents=True)
+    (folder / "study.py").write_text(STUDY)
+    base = {"says": "Something.", "source": "us"}
+    claims = [
+        {"quantity": "one", "relation": ">=", "bound": 1, **base},
+        {"quantity": "one", "relation": ">", "bound": 2, **base},
+        {"quantity": "trained", "relation": "<", "bound": 0.5, "control": True, **base},
+    ]
+    (folder / "expected.json").write_text(json.dumps({"question": "How large is one?", "claims": claims}))
+    return folder.parent
+
+
+def test_running_judges_every_claim_and_saves_what_was_found(root, tmp_path):
+    run = studies.run_study("small", root=root)
+    assert [v.outcome for v in run.verdicts] == ["holds", "fails", "holds"]
+    assert not run.as_expected
+    assert run.to_frame()["outcome"].tolist() == ["holds", "fails", "holds"]
+    found = json.loads((run.save(tmp_path / "out" / "deep") / "findings.json").read_text())
+    assert found["numbers"] == {"one": 1.0, "none": {"0": None}, "trained": 0.0}
+    assert [v["outcome"] for v in found["verdicts"]] == ["holds", "fails", "holds"]
+    assert studies.run_study("small", train=True, root=root).verdicts[2].outcome == "fails"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda e: e.update(question=" "), "question is empty"),
+        (lambda e: e.pop("claims"), "lacks 'claims'"),
+        (lambda e: e["claims"].pop(), "no claim is a control"),
+        (lambda e: e["claims"][0].pop("source"), "missing or unknown source"),
+        (lambda e: e["claims"][0].update(colour="red"), "missing or unknown colour"),
+        (lambda e: e["claims"][0].update(relation="~"), "relation is one of"),
+        (lambda e: e["claims"][0].update(bound="one"), "bound is a number"),
+        (lambda e: e["claims"].append(3), "a claim is an object"),
+    ],
+)
+def test_claims_that_cannot_be_read_are_a_sentence(root, change, sentence):
+    path = root / "small" / "expected.json"
+    written = json.loads(path.read_text())
+    change(written)
+    path.write_text(json.dumps(written))
+    with pytest.raises(workbench.BadFile, match=sentence):
+        studies.study("small", root)
+
+
+def test_an_unknown_study_is_a_sentence(root):
+    with pytest.raises(workbench.UnknownName, match="Did you mean 'small'"):
+        studies.study("smal", root)
+    with pytest.raises(workbench.UnknownName, match="work from a checkout"):
+        studies.study("small", root / "nowhere")
+
+
+def test_a_study_without_run_is_a_sentence(root):
+    path = root / "small" / "study.py"
+    path.write_text(path.read_text().replace("def run(", "def walk("))
+    with pytest.raises(workbench.BadFile, match="has no run"):
+        studies.run_study("small", root=root)
+
+
+def test_a_notebook_is_the_code_in_order(root):
+    cells = json.loads(studies.notebook("small", root))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code[0].startswith("from dataclasses import dataclass")
+    assert code[1].startswith("@dataclass")
+    assert code[2].startswith("# A comment above a function.\ndef run(")
+    without_docstring = STUDY.partition("\n\n")[2]
+    assert "".join("".join(code[:3]).split()) == "".join(without_docstring.split())
+
+
+# ---- every study there is -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_is_complete(name):
+    study = studies.study(name)
+    for file in studies.form.FILES:
+        assert (study.folder / file).is_file(), file
+    readme = (study.folder / "README.md").read_text()
+    assert study.question in readme
+    assert f"workbench study run {name}" in readme
+    for line in readme.splitlines():
+        if line.startswith("!["):
+            assert (study.folder / line.partition("](")[2].rstrip(")")).is_file(), line
+    assert sum(file.stat().st_size for file in study.folder.rglob("*") if file.suffix != ".pyc") < 2_000_000
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_uses_only_what_is_public(name):
+    for path in studies.study(name).folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert all(alias.name.split(".")[0] != "workbench" or alias.name == "workbench" for alias in node.names)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "workbench":
+                public = __import__(str(node.module), fromlist=["__all__"]).__all__
+                assert {alias.name for alias in node.names} <= set(public), ast.unparse(node)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_notebook_is_made_from_the_study_and_holds_no_outputs(name):
+    text = (studies.study(name).folder / "notebook.ipynb").read_text()
+    assert text == studies.notebook(name), f"run `workbench study notebook {name}`"
+    written = nbformat.reads(text, as_version=4)
+    nbformat.validate(written)
+    assert all(not cell.outputs and cell.execution_count is None for cell in written.cells if cell.cell_type == "code")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_notebook_runs(name, tmp_path):
+    from nbclient import NotebookClient
+
+    written = nbformat.read(studies.study(name).folder / "notebook.ipynb", as_version=4)
+    checkout = str(studies.form.ROOT.parent)
+    NotebookClient(written, timeout=280, resources={"metadata": {"path": checkout}}).execute()
+    printed = "".join(o.get("text", "") for cell in written.cells for o in cell.get("outputs", []))
+    assert printed.count("holds:") >= 10
+    assert "fails:" not in printed
+    shown = [o for cell in written.cells for o in cell.get("outputs", []) if o.output_type == "display_data"]
+    assert any("application/vnd.plotly.v1+json" in o.data for o in shown)
+
+
+# ---- induction ------------------------------------------------------------------------------------------
+
+
+def test_the_induction_study_gives_what_it_claims():
+    run = studies.run_study("induction")
+    assert run.as_expected, repr(run)
+    outcomes = {verdict.claim.quantity: verdict.outcome for verdict in run.verdicts}
+    assert outcomes["loss.without_induction_heads"] == "holds"
+    assert outcomes["copying_score.lowest"] == "does not reproduce"
+    assert sum(verdict.claim.control and verdict.outcome == "holds" for verdict in run.verdicts) >= 5
+    assert set(run.findings.tables) == {"Heads", "Removed heads", "Checkpoints"}
+    assert run.findings.figures
+
+
+def test_training_goes_on_where_it_stopped_and_ends_in_the_same_weights(tmp_path):
+    import torch
+
+    from case_studies.induction import train
+
+    config = train.TrainConfig(
+        steps=4, n_ctx=104, lengths=(24, 12), tokens_per_step=48, longest_period=8, measure_every=2, keep=(3,)
+    )
+    whole, history = train.train(config, tmp_path / "whole")
+
+    class Cut(Exception):
+        pass
+
+    def cut(measured):
+        if measured["step"] == 4:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train.train(config, tmp_path / "cut", on_measure=cut)
+    seen = []
+    again, history_again = train.train(config, tmp_path / "cut", on_measure=lambda row: seen.append(row["step"]))
+    assert seen == [4]  # steps 0 and 2 were not done again
+    assert history == history_again
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    kept, _ = workbench.models.micro.load_micro(tmp_path / "whole" / "step-3.safetensors")
+    assert kept.provenance["step"] == 3
+    with pytest.raises(workbench.BadInput, match="other settings"):
+        train.train(dataclasses.replace(config, seed=9), tmp_path / "cut")
+
+
+def test_training_sequences_repeat_and_say_where():
+    from case_studies.induction import train
+
+    config = train.TrainConfig(with_duplicates=0.0)
+    for step in (0, 3, 7):
+        ids, positions, repeated = train.sequences(config, step)
+        assert ids.shape == positions.shape == repeated.shape
+        assert (ids[:, 0] == 0).all()
+        assert (positions[:, 0] == 0).all()
+        assert positions.max() < config.n_ctx
+        for row, marks in zip(ids.tolist(), repeated.tolist(), strict=True):
+            for place in range(1, len(row)):  # known exactly when the token before has stood there before
+                assert marks[place] == (row[place - 1] in row[1 : place - 1])
+                if marks[place]:
+                    earlier = row.index(row[place - 1], 1)
+                    assert row[place] == row[earlier + 1]
+
+
+# ---- the command line -----------------------------------------------------------------------------------
+
+
+def test_the_commands(capsys, tmp_path):
+    assert main(["study", "list"]) == 0
+    assert "Which heads let a two-layer" in capsys.readouterr().out
+    assert main(["study", "notebook", "induction", "--out", str(tmp_path / "n.ipynb")]) == 0
+    assert (tmp_path / "n.ipynb").read_text() == studies.notebook("induction")
+    assert main(["study", "run", "nothing"]) == 2
+    assert "No case study called 'nothing'" in capsys.readouterr().err
+
+
+def test_running_prints_verdicts_and_ends_with_one_when_a_claim_fails(root, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(studies, "run_study", lambda name, **_: studies.running.run_study(name, root=root))
+    assert main(["study", "run", "small", "--out", str(tmp_path / "out")]) == 1
+    out = capsys.readouterr().out
+    assert "fails: Something.\n    one: 1, not > 2" in out
+    assert "2 of 3 claims hold." in out
+    assert Path(tmp_path / "out" / "findings.json").is_file()
+
+
+def test_listing_studies_does_not_import_torch():
+    code = "import sys; from workbench.cli import main; main(['study', 'list']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
