@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -221,6 +223,43 @@ def test_the_app_listens_here_only_and_sends_no_statistics():
     assert words[words.index("--browser.gatherUsageStats") + 1] == "false"
     assert words[words.index("--server.headless") + 1] == "true"
     assert words[4].endswith("main.py")
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_the_app_starts_and_ends_with_its_command(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = ["app", "--no-browser", "--model", "micro", "--prompt", "a&b", "--port", str(port)]
+    command = [sys.executable, "-m", "workbench.cli", *arguments]
+    app = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert app.stdout is not None
+        assert app.stdout.readline().startswith(
+            f"The workbench is at http://127.0.0.1:{port}/?model=micro&prompt=a%26b "
+        )
+        until = time.monotonic() + 120
+        while not answers(port) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert answers(port)
+    finally:
+        app.terminate()
+        app.communicate()
+    assert app.returncode == 0
+    assert not answers(port)
+
+
+def test_a_port_that_is_taken_is_a_sentence(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["app", "--no-browser", "--port", str(taken.getsockname()[1])]) == 2
+    assert "choose another with --port" in capsys.readouterr().err
 
 
 def test_progress_is_silent_where_nobody_looks(capfd):

@@ -45,6 +45,8 @@ def test_no_public_name_hides_an_analysis():
     assert not {e.function for e in index().analyses.values()} & set(workbench.__all__)
     functions = [e.function for e in index().analyses.values()]
     assert len(functions) == len(set(functions))
+    modules = {path.stem for path in Path(workbench.__file__).parent.iterdir()}
+    assert not set(functions) & modules, "a module of that name would be found first"
 
 
 def test_an_unknown_name_says_where_to_look():

@@ -21,6 +21,7 @@ Axis names: batch, pos, query, key, head, kv_head, d_model, d_head, d_mlp, vocab
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -139,10 +140,10 @@ _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOME.items() fo
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         value = getattr(import_module(_MODULE_OF[name]), name)
-    elif name in __all__:
-        value = import_module(f"{__name__}.{name}")
     elif name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    elif name in __all__ or find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")  # which binds the name here
     else:
         from workbench.index import index
 

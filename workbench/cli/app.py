@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def _app(arguments: argparse.Namespace) -> int:
     query = {name: value for name in ("model", "prompt") if (value := getattr(arguments, name))}
     shown = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
     url = f"http://{shown}:{port}/" + (f"?{urlencode(query)}" if query else "")
+    signal.signal(signal.SIGTERM, _end)
     server = subprocess.Popen(command(port, arguments.host), env={**os.environ, "PYTHONUNBUFFERED": "1"})
     print(f"The workbench is at {url} (Ctrl-C ends it).", flush=True)
     if not arguments.no_browser:
@@ -48,6 +50,11 @@ def _app(arguments: argparse.Namespace) -> int:
     finally:
         server.terminate()
         server.wait()
+
+
+def _end(*_: object) -> None:
+    """End as Ctrl-C does, so that the server never outlives this process."""
+    raise KeyboardInterrupt
 
 
 def command(port: int, host: str = "127.0.0.1") -> list[str]:
