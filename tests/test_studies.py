@@ -264,6 +264,26 @@ def test_training_goes_on_where_it_stopped_and_ends_in_the_same_weights(tmp_path
         train.train(dataclasses.replace(config, seed=9), tmp_path / "cut")
 
 
+@pytest.mark.slow
+def test_models_that_were_hardly_trained_fail_the_claims_about_trained_ones(monkeypatch, tmp_path):
+    from case_studies.induction import train
+
+    class Hasty(train.TrainConfig):
+        def __init__(self, **given):
+            super().__init__(**given, steps=1, n_ctx=104, lengths=(24,), tokens_per_step=48)
+
+    monkeypatch.setattr(train, "TrainConfig", Hasty)
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path))
+    run = studies.run_study("induction", long=True)
+    outcomes = {verdict.claim.quantity: verdict for verdict in run.verdicts}
+    assert not run.as_expected
+    assert outcomes["retrained.loss"].outcome == "fails"
+    assert list(outcomes["retrained.loss"].values) == ["seed 0", "seed 1", "seed 2"]
+    assert outcomes["retrained.layer_1.prefix_matching_all"].outcome == "fails"
+    assert outcomes["one_layer.loss"].outcome == "holds"
+    assert not list(tmp_path.rglob("state.safetensors"))  # the next run starts from scratch
+
+
 def test_training_sequences_repeat_and_say_where():
     from case_studies.induction import train
 
