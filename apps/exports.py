@@ -97,8 +97,9 @@ def _pictures(name: str, figure: "Callable[[], go.Figure]", key: str) -> None:
     if wanted in ("png", "svg"):
         count = st.session_state["pictures made"] = st.session_state.get("pictures made", 0) + 1
         made = figure()
-        made.update_layout(paper_bgcolor=made.layout.paper_bgcolor or "#ffffff")
-        size = (made.layout.width or 1100, made.layout.height or 650)
+        layout: Any = made.layout
+        made.update_layout(paper_bgcolor="#ffffff")
+        size = (layout.width or 1100, layout.height or 650)
         job = {"figure": made.to_json(), "format": wanted, "name": name, "id": f"{key}:{count}"}
         job |= {"width": size[0], "height": size[1]}
     component("figure_file")(key=slot, data={"job": job, "plotly": plotly_address()}, on_format_change=lambda: None)

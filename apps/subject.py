@@ -1,7 +1,7 @@
 """The top of every page: its title, the model, the prompt, and the link; what is looked at."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -36,7 +36,7 @@ class Subject:
 
 def heading(title: str, caption: str = "") -> None:
     """The title, and the button that copies the address of the view."""
-    left, right = st.columns([7, 1.1], vertical_alignment="bottom")
+    left, right = st.columns([6, 1.3], vertical_alignment="bottom")
     with left:
         st.header(plain(title), anchor=False)
     with right:
@@ -60,7 +60,7 @@ def subject(title: str, caption: str = "", *, warning: str = "") -> Subject | No
 
 def bar() -> models.Loaded:
     """The model's name and the prompt, side by side."""
-    left, right = st.columns([1.5, 5], vertical_alignment="bottom")
+    left, right = st.columns([2, 5], vertical_alignment="bottom")
     name = state.get("model") or models.default_name()
     with left.popover(plain(short(name, 24)), icon=":material/deployed_code:", width="stretch"):
         choose_model()
@@ -85,8 +85,12 @@ def prompt_box() -> None:
         read=str,
         label_visibility="collapsed",
         placeholder="Type a sentence, then Enter",
-        **({"height": 100} if long else {}),
+        **_height(100 if long else None),
     )
+
+
+def _height(pixels: int | None) -> dict[str, Any]:
+    return {} if pixels is None else {"height": pixels}
 
 
 def choose_model() -> None:

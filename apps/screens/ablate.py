@@ -164,7 +164,7 @@ def _numbers(found: "Ablation") -> None:
             f"Loss of {plain(visible(found.token or ''))}", f"{after:.3f} nats", f"{after - before:+.3f}", "inverse"
         )
         columns[1].metric("KL from before", f"{found.kl[found.position].item():.3f} nats")
-    columns[2].metric("Final state moved by", f"{found.state_change[found.position].item():.1%}")
+    columns[2].metric("Final state moved by", f"{found.state_change[found.position].item():.3g} × its length")
 
 
 def _answers(found: "Ablation") -> None:

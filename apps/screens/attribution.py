@@ -92,7 +92,7 @@ def _view(seen: Subject, found: "Residual", params: dict) -> None:
 
 def _contributions(found: "Residual", params: dict) -> None:
     frame = found.contributions_frame()
-    total = float(frame["contribution"].astype("float64").sum())
+    total = sum(frame["contribution"].tolist())
     answer = plain(visible(found.token or ""))
     columns = st.columns([1, 1, 1, 2.2], vertical_alignment="bottom")
     columns[0].metric("Logit", f"{found.logit:.4f}")

@@ -158,11 +158,12 @@ def _table(found: "Attention", scores: dict, sort: str, lowest: bool, locked: st
     if sort != PLACES:
         frame = frame.sort_values(sort, ascending=lowest, kind="stable", na_position="last", ignore_index=True)
     key = f"overview table:{st.session_state.get('overview:tables', 0)}:{sort}:{lowest}"
-    at = frame.index[frame["head"] == locked].tolist()
+    heads_in_order: list[str] = frame["head"].tolist()
+    at = [heads_in_order.index(locked)] if locked else []
 
     def selected() -> None:
         rows = st.session_state[key].selection.rows
-        state.put(locked=frame["head"][rows[0]] if rows else None)
+        state.put(locked=heads_in_order[rows[0]] if rows else None)
 
     st.dataframe(
         frame,
@@ -171,6 +172,6 @@ def _table(found: "Attention", scores: dict, sort: str, lowest: bool, locked: st
         hide_index=True,
         on_select=selected,
         selection_mode="single-row",
-        selection_default={"selection": {"rows": at[:1]}},
+        selection_default={"selection": {"rows": at}},
         column_config={name: st.column_config.NumberColumn(format="%.2f", help=MEANING[name]) for name in scores},
     )

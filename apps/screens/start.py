@@ -28,10 +28,11 @@ def page() -> None:
         one = models.loaded(state.get("model"))
         if one.note:
             st.warning(plain(one.note), icon=":material/cloud_off:")
-        _facts(one)
-        _checks(one)
     with typed:
         _prompt(one)
+    with right:
+        _facts(one)
+        _checks(one)
 
 
 @sentences

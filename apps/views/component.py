@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
+from streamlit.components import v2
 
 _FOLDER = Path(__file__).parent
 
@@ -21,4 +21,4 @@ def _source(name: str) -> tuple[str, str]:
 def component(name: str) -> Any:
     """The mounting command of `name`.js. Registered anew each run: the same definition twice is no change."""
     js, css = _source(name)
-    return st.components.v2.component(f"workbench_{name}", html='<div class="root"></div>', css=css, js=js)
+    return v2.component(f"workbench_{name}", html='<div class="root"></div>', css=css, js=js)

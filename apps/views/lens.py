@@ -72,6 +72,7 @@ def lens_grid(
         "palette": [[css(colour), ink_on(colour)] for colour in palette],
         "legend": {"low": colouring.low, "high": colouring.high, "what": colouring.what},
         "locked": locked,
+        "narrow": max(map(len, tokens)) <= 5 and all(len(cell["text"]) <= 2 for row in rows for cell in row["cells"]),
     }
     return component("lens_grid")(key=key, data=data, on_click_change=on_click)
 

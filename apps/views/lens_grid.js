@@ -12,7 +12,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   float.hidden = true;
   const scroller = make("div", "scroller");
   const table = make("div", "table");
-  table.style.gridTemplateColumns = `max-content repeat(${columns.length}, minmax(3.4rem, 1fr))`;
+  table.style.gridTemplateColumns = `max-content repeat(${columns.length}, minmax(${data.narrow ? 2 : 3.4}rem, 1fr))`;
   rows.forEach((row) => {
     table.append(make("span", "side", row.label));
     row.cells.forEach((cell, j) => {

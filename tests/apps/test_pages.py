@@ -1,0 +1,70 @@
+"""Every page drawn by Streamlit's own test driver, without a browser."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from apps.menu import OWN
+from workbench.index import index
+
+MAIN = Path(__file__).parents[2] / "apps" / "main.py"
+PROMPT = "the cat sat. the cat"
+NAMES = [*OWN, *(f"analysis-{name}" for name in index().analyses)]
+
+
+@pytest.fixture
+def at(monkeypatch) -> Callable[..., AppTest]:
+    """`at(page, **options)` is the app after its first run; the driver has no address bar, so the menu is told."""
+
+    def visit(name: str, **values: str) -> AppTest:
+        def choose(pages, **options):
+            (page,) = (page for section in pages.values() for page in section if (page.url_path or "start") == name)
+            page._can_be_called = True
+            return page
+
+        monkeypatch.setattr("streamlit.navigation", choose)
+        app = AppTest.from_file(str(MAIN), default_timeout=120)
+        for key, value in {"model": "micro", **values}.items():
+            app.query_params[key] = value
+        return app.run()
+
+    return visit
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_drawn_without_an_exception(name, at):
+    app = at(name, prompt=PROMPT)
+    assert not app.exception
+    assert not app.error
+    assert app.header
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_page_says_what_to_do(name, at):
+    app = at(name)
+    assert not app.exception and not app.error
+    said = " ".join(block.value for block in (*app.info, *app.caption))
+    assert "Type a sentence" in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompt_over_the_context_is_a_sentence(name, at):
+    app = at(name, prompt="a" * 2000)
+    assert not app.exception
+    assert any("512" in error.value for error in app.error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("model", ["tiny:bert", "tiny:vit", "tiny:t5", "tiny:mamba"])
+def test_a_page_suits_any_model_or_says_why_not(name, model, at):
+    prompt = "example" if model == "tiny:vit" else PROMPT
+    app = at(name, model=model, prompt=prompt)
+    assert not app.exception
+
+
+def test_a_model_that_cannot_be_had_is_replaced_and_the_page_says_so(at):
+    app = at("overview", model="no-such-model", prompt=PROMPT)
+    assert "instead of" in app.warning[0].value and not app.error and not app.exception
