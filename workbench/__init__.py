@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench import functional as functional, plots as plots, studies as studies, testing as testing
+    from workbench.activations import Activations as Activations, estimate as estimate
     from workbench.capture import capture as capture
     from workbench.errors import (
         BadFile as BadFile,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANALYSES",
     "ActivationStore",
+    "Activations",
     "Analysis",
     "AttentionName",
     "BadFile",
@@ -99,6 +101,7 @@ __all__ = [
     "capture",
     "check",
     "editing",
+    "estimate",
     "functional",
     "get",
     "load",
@@ -114,6 +117,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "activations": ("Activations", "estimate"),
     "capture": ("capture",),
     "errors": (
         "BadFile", "BadInput", "BadWeights", "BrokenPlugin", "MissingCapability", "MissingSite", "Stopped",

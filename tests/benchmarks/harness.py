@@ -105,12 +105,12 @@ def in_fresh_process(function: str, *arguments: Any) -> Any:
     return json.loads(done.stdout.rpartition("\n")[2])
 
 
-def memory_growth(work: Callable[[], Any]) -> int:
-    """Bytes by which the process's peak resident memory exceeds what was resident before `work`. Linux only."""
+def peak_memory(work: Callable[[], Any]) -> tuple[int, int]:
+    """(the process's peak resident bytes during `work`, by how much that exceeds what it held before). Linux only."""
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
     before = _status()["VmRSS"]
     work()
-    return _status()["VmHWM"] - before
+    return (peak := _status()["VmHWM"]), peak - before
 
 
 def _status() -> Mapping[str, int]:
