@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 TORCH ?= torch==2.13.0
 PIP_TORCH ?=
 PYTEST_ARGS ?=
+PARALLEL ?= -n auto --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -21,12 +22,12 @@ app: install
 	$(BIN)/workbench app
 
 test: lint
-	$(BIN)/python -m pytest -m "not real and not browser" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "real and not browser" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
 
 test-fast: lint
-	$(BIN)/python -m pytest -m "not real and not browser and not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser and not slow" $(PYTEST_ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -70,3 +70,15 @@ frame = pd.DataFrame({"x": [0, 1], HOSTILE: [HOSTILE, "b"], "v": [1.0, 2.0], "w"
 def test_every_place_of_every_figure_is_escaped(figure):
     for text in texts(figure.to_dict()):
         assert "<" not in text.replace("<br>", "").replace("<extra></extra>", ""), text
+
+
+def test_a_figure_cannot_end_the_script_that_draws_it_in_a_notebook():
+    """Even one whose texts were not escaped, as a stranger's result may make."""
+    import plotly.graph_objects as go
+
+    from workbench.plots.notebook import notebook_html
+
+    notebook_html("first", go.Figure(), frame)  # brings the library, whose own text is not of interest
+    shown = notebook_html(HOSTILE, go.Figure(layout={"title": {"text": "</script>" + HOSTILE}}), frame)
+    assert shown.count("</script>") == shown.count("<script>") == 1
+    assert "<img" not in shown
