@@ -56,3 +56,10 @@ def test_an_even_readout_has_the_largest_entropy():
     lens = lens_statistics(torch.zeros(2, 8), lambda x: x.new_zeros(len(x), 40), tokens=7)
     assert lens.entropy.tolist() == pytest.approx([math.log(40)] * 2)
     assert lens.rank.tolist() == [0, 0]
+
+
+def test_impossible_answers_add_nothing_to_the_entropy():
+    logits = torch.tensor([0.0, 0.0, -torch.inf])
+    lens = lens_statistics(torch.zeros(1, 8), lambda x: logits.expand(len(x), 3), tokens=2)
+    assert lens.entropy.item() == pytest.approx(math.log(2))
+    assert lens.log_prob.item() == -math.inf and lens.rank.item() == 2

@@ -53,7 +53,8 @@ def lens_statistics(
         best, ids = log_probs.topk(min(top_k, log_probs.shape[-1]))
         top_log_probs.append(best)
         top_ids.append(ids)
-        entropy.append(torch.special.entr(log_probs.exp()).sum(-1))
+        finite = log_probs.clamp_min(torch.finfo(log_probs.dtype).min)  # 0 * -inf would be NaN
+        entropy.append(-(log_probs.exp() * finite).sum(-1))
         if chosen is not None:
             wanted = chosen[start : start + chunk_size]
             rank.append(token_ranks(log_probs, wanted))

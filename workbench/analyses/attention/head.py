@@ -1,5 +1,6 @@
 """Head: one attention head in detail - where it looks, what it moves, what it promotes, and why it looks there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -119,8 +120,8 @@ def head(
 
     Value-weighted pattern: Kobayashi et al. (2020), "Attention is Not Only a Weight". Promoted and suppressed tokens
     are the head's output read through the unembedding with the final norm frozen at its scale at that position:
-    direct effects only, nothing that later layers make of them. Two forward passes; the second, with q set to zero,
-    tells scale and position bias of the scores apart.
+    direct effects only, nothing that later layers make of them. Three forward passes, two of them over the first
+    positions of a text only: they tell scale and position bias of the scores apart.
     """
     batch = one_prompt(model, prompt)
     name, query_side, key_side = sides(model, attention)
@@ -143,12 +144,7 @@ def head(
 
     pattern, scores = cells(values[f"{at}.pattern"]), cells(values[f"{at}.attn_scores"])
     visible = scores > torch.finfo(values[f"{at}.attn_scores"].dtype).min / 2
-    without_q = None
-    if model.site(q_site).editable:
-        with editing(model, {q_site: torch.zeros_like}), reading(model, [f"{at}.attn_scores"]) as edited:
-            model.module(**batch)
-        without_q = cells(edited[f"{at}.attn_scores"])
-    terms = functional.query_key_terms(q[query], k[key], scale=score_scale(q, k, scores, without_q, visible))
+    terms = functional.query_key_terms(q[query], k[key], scale=score_scale(model, batch, at, head))
     score = scores[query, key].item() if visible[query, key] else None
 
     notes: list[str] = []
@@ -187,23 +183,30 @@ def head(
     )
 
 
-def score_scale(
-    q: Float[Tensor, "query d_head"],
-    k: Float[Tensor, "key d_head"],
-    scores: Float[Tensor, "query key"],
-    without_q: Float[Tensor, "query key"] | None,
-    visible: Tensor,
-) -> float | None:
-    """What q.k is multiplied by in this model's scores: least squares over all visible cells, with the bias removed.
+def score_scale(model: LensModel, batch: Mapping[str, Tensor], at: str, head: int) -> float | None:
+    """What q.k is multiplied by in one head's scores: least squares over all visible cells, with the bias removed.
 
-    Scores with q at zero are the bias alone. None (meaning 1 / sqrt(d_head)) where that was not to be had.
+    Scores with q at zero are the bias alone. A text's first eight positions are enough, for it is one number. None
+    (meaning 1 / sqrt(d_head)) where q cannot be edited.
     """
-    if without_q is None:
+    rotary = "rot_" if f"{at}.rot_q" in model.sites else ""
+    q_site, k_site, site = f"{at}.{rotary}q", f"{at}.{rotary}k", f"{at}.attn_scores"
+    if not model.site(q_site).editable:
         return None
-    raw = (q @ k.T).double()[visible]
-    if not (norm := raw.square().sum()):
-        return None
-    return float(((scores - without_q).double()[visible] * raw).sum() / norm)
+    if len({tuple(x.shape) for x in batch.values()}) == 1 and all(x.ndim == 2 for x in batch.values()):
+        batch = {name: x[:, :8] for name, x in batch.items()}
+    with reading(model, [q_site, k_site, site]) as values:
+        model.module(**batch)
+    with editing(model, {q_site: torch.zeros_like}), reading(model, [site]) as bias:
+        model.module(**batch)
+    sizes = model.stack_of(at).sizes
+    q = values[q_site][0, :, head].double()
+    k = values[k_site][0, :, head // (sizes.n_heads // sizes.n_kv_heads)].double()
+    scores = values[site][0, head]
+    visible = scores > torch.finfo(scores.dtype).min / 2
+    raw = (q @ k.T)[visible]
+    norm = raw.square().sum()
+    return float(((scores - bias[site][0, head]).double()[visible] * raw).sum() / norm) if norm else None
 
 
 def _no_direct_logits(model: LensModel, attention: str) -> str:
