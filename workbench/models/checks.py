@@ -16,6 +16,7 @@ from workbench.errors import WorkbenchError
 from workbench.hooks import editing, reading
 from workbench.models.lens_model import LensModel, known_names
 from workbench.models.sites import first_tensor
+from workbench.models.weights import not_finite
 
 SENTENCE = "The quick brown fox jumps over the lazy dog"
 SAMPLES = {"text": SENTENCE, "image": "example", "audio": "example", "text+image": f"{SENTENCE} @ example"}
@@ -84,7 +85,7 @@ def _known(model: LensModel, _batch: dict[str, Tensor]) -> Iterator[Check]:
 
 
 def _weights(model: LensModel, _batch: dict[str, Tensor]) -> Iterator[Check]:
-    bad = [n for n, p in model.module.named_parameters() if p.is_floating_point() and not p.isfinite().all()]
+    bad = [name for name, _ in not_finite(model.module)]
     detail = f"NaN or infinity in {known_names(bad, 3)}" if bad else "all finite"
     yield Check(name="weights", passed=not bad, detail=detail)
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.module.parameters()})
@@ -196,6 +197,8 @@ def _norm_gap(model: LensModel, resid: Tensor) -> float:
 def _edits(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
     editable = [name for name, site in model.sites.items() if site.editable]
     dead = [name for name, moves in _depends(model, batch, editable) if not moves]
+    if dead:  # some quantised kernels pass no gradient: then every such site is really edited
+        dead = _still(model, batch, dead)[0]
     detail = f"the output depends on all {len(editable)} through the value an edit replaces"
     if dead:
         detail = f"the output does not depend on {known_names(dead, 4)}"
@@ -203,18 +206,23 @@ def _edits(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
     stack = model.main
     middle = f"{stack.prefix}.{stack.n_blocks // 2}."
     kinds = [name for name in editable if name.startswith(middle)]
-    still, gap = [], 0.0
-    with torch.no_grad(), model.lock:
-        before = main_output(model.module(**batch))
-        for name in kinds:
-            with editing(model, {name: _flipped}):
-                if torch.equal(main_output(model.module(**batch)), before):
-                    still.append(name)
-        gap = (main_output(model.module(**batch)) - before).abs().max().item()
+    still, gap = _still(model, batch, kinds)
     detail = f"{len(kinds)} sites of {middle[:-1]} changed the output; after them it is back to {gap:.1e}"
     if still:
         detail = f"editing {known_names(still, 4)} changed nothing"
     yield Check(name="edits are undone", passed=not still and gap == 0.0, detail=detail, value=gap)
+
+
+@torch.no_grad()
+def _still(model: LensModel, batch: dict[str, Tensor], sites: list[str]) -> tuple[list[str], float]:
+    """The sites whose edit changes nothing, and how far the output is off once all edits are undone."""
+    with model.lock:
+        before, still = main_output(model.module(**batch)), []
+        for name in sites:
+            with editing(model, {name: _flipped}):
+                if torch.equal(main_output(model.module(**batch)), before):
+                    still.append(name)
+        return still, (main_output(model.module(**batch)) - before).abs().max().item()
 
 
 def _flipped(value: Tensor) -> Tensor:

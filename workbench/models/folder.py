@@ -12,6 +12,7 @@ from torch import nn
 
 from workbench import progress
 from workbench.errors import BadFile, BadInput, BadWeights, UnsupportedModel
+from workbench.models.weights import not_finite
 
 DTYPES = {
     "float32": torch.float32,
@@ -70,18 +71,11 @@ def load_folder(path: Path, *, dtype: str = "float32", trust_remote_code: bool =
 
 def check_finite(module: nn.Module) -> None:
     """Raise `BadWeights` naming the first weight that holds NaN or infinity; one pass, no copy."""
-    for name, parameter in module.named_parameters():
-        weight = parameter.detach()
-        if type(weight) is not torch.Tensor and type(weight) is not nn.Parameter and hasattr(weight, "dequantize"):
-            weight = weight.dequantize()  # torchao's tensors know few operations
-        if weight.is_floating_point() and weight.numel() and not weight.is_meta:
-            least, most = torch.aminmax(weight)  # both are NaN if any weight is
-            if not (torch.isfinite(least) and torch.isfinite(most)):
-                n = int((~torch.isfinite(weight)).sum())
-                raise BadWeights(
-                    f"The weight {name} holds {n} values that are NaN or infinite; nothing computed with it would "
-                    "mean anything. Fetch or train the model again."
-                )
+    for name, n in not_finite(module):
+        raise BadWeights(
+            f"The weight {name} holds {n} values that are NaN or infinite; nothing computed with it would "
+            "mean anything. Fetch or train the model again."
+        )
 
 
 def _config(path: Path, options: dict[str, Any]) -> Any:
