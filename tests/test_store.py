@@ -207,3 +207,11 @@ def test_the_manifest_says_what_was_captured(store):
 def test_a_store_can_be_moved(store, tmp_path, held):
     shutil.move(store.folder, tmp_path / "elsewhere")
     assert torch.equal(ActivationStore(tmp_path / "elsewhere").site("blocks.0.attn.q"), held.site("blocks.0.attn.q"))
+
+
+def test_what_a_kill_left_lying_is_cleared(model, store):
+    before = contents(store.folder)
+    (store.folder / "000007.safetensors").write_bytes(b"written, but not yet in the manifest")
+    (store.folder / ".000007.safetensors.part").write_bytes(b"half")
+    capture(model, TEXTS, SITES, batch_size=2, store=store.folder)
+    assert contents(store.folder) == before
