@@ -187,4 +187,6 @@ def _where(found: "Ablation") -> None:
     st.caption(
         f"Where the answers changed: darkest is {top:.3g}{' nats of KL' if found.kl is not None else ' of its length'}."
     )
-    token_strip(found.tokens, key="ablate strip", weights=np.tile(change / top, (len(change), 1)), locked=0)
+    token_strip(
+        found.tokens, key="ablate strip", weights=np.tile(change / top, (len(change), 1)), locked=0, outlined=False
+    )

@@ -80,7 +80,7 @@ def _view(seen: Subject, layer: int, head: int, attention: str | None) -> None:
     key = _position("key", n, 0)
     params = {"prompt": seen.prompt, "layer": layer, "head": head, "attention": attention, "query": query, "key": key}
     found = _found(seen, params)
-    first, last = window(len(found.keys), _STRIP, label="Tokens of the strip from")
+    first, last = window(len(found.keys), _STRIP, label="Tokens from")
     square = len(found.queries) == len(found.keys)
     pattern = found.pattern.numpy()
     st.caption("Hover a token: the tokens it reads are shaded. Click it to keep it as the query below.")
@@ -93,7 +93,9 @@ def _view(seen: Subject, layer: int, head: int, attention: str | None) -> None:
         on_click=_clicked,
     )
     hide_upper, hide_first, whole = _options(len(found.keys))
-    start, end = (0, len(found.keys)) if whole else window(len(found.keys), _WIDTH, label="Pictures from")
+    start, end = (
+        (0, len(found.keys)) if whole else window(len(found.keys), _WIDTH, name="pictures", label="Pictures from")
+    )
     picture = pair(found, start=start, end=end, hide_upper=hide_upper, hide_first=hide_first, dark=is_dark())
     st.plotly_chart(picture, key="head pair", config={"displaylogo": False})
     st.caption(

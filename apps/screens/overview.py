@@ -71,7 +71,7 @@ def _view(seen: Subject, found: "Attention", params: dict) -> None:
     pictures = found.thumbnails(picture_size(layers * heads)).numpy()
     locked = _locked(layers, heads)
 
-    wide, narrow = st.columns([3.4, 1], gap="medium")
+    wide, narrow = st.columns([4.2, 1], gap="medium")
     with wide:
         head_grid(pictures, layout, scores, key="overview grid", locked=locked, dark=is_dark(), on_click=_clicked)
         st.caption(
@@ -79,9 +79,9 @@ def _view(seen: Subject, found: "Attention", params: dict) -> None:
             f"square-root scale. {len(found.queries)} tokens; the first query is left out of the scores."
         )
         offer(_registered(), seen, found, params)
+        _table(found, scores, sort, lowest, locked)
     with narrow:
         _card(locked, found, scores)
-        _table(found, scores, sort, lowest, locked)
 
 
 def _registered():
@@ -136,7 +136,7 @@ def _card(locked: str, found: "Attention", scores: dict) -> None:
         st.markdown(f"**Layer {layer}, head {head}**")
         if found.n_kv_heads < found.scores.shape[1]:
             st.caption(f"reads key-value head {head // (found.scores.shape[1] // found.n_kv_heads)}")
-        st.caption(" · ".join(f"{name} {values[layer, head]:.2f}" for name, values in scores.items()))
+        st.caption("  \n".join(f"{name} {values[layer, head]:.2f}" for name, values in scores.items()))
         if st.button("Open head", type="primary", icon=":material/center_focus_strong:", width="stretch"):
             attention = {"attention": state.get("attention")}
             state.go("head", layer=str(layer), head=str(head), **attention)
@@ -168,7 +168,7 @@ def _table(found: "Attention", scores: dict, sort: str, lowest: bool, locked: st
     st.dataframe(
         frame,
         key=key,
-        height=420,
+        height=320,
         hide_index=True,
         on_select=selected,
         selection_mode="single-row",

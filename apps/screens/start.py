@@ -67,7 +67,7 @@ def _facts(one: models.Loaded) -> None:
         "Numbers": str(info.get("dtype", model.dtype)),
         "Licence": info.get("licence"),
         "Source": info.get("source"),
-        "Revision": info.get("revision"),
+        "Revision": short(str(info.get("revision") or ""), 26),
         "Note": info.get("note"),
     }
     st.table({name: plain(value) for name, value in rows.items() if value}, border="horizontal")

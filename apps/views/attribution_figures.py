@@ -105,7 +105,8 @@ def curves(found: "Residual", quantity: str) -> "go.Figure":
         mode="lines",
     )
     title = "length of the stream" if quantity == "norm" else "cosine with the last state"
-    styled(figure, height=340, margin={"l": 55, "r": 10, "t": 20, "b": 40}, legend={"orientation": "h", "y": 1.12})
+    legend = {"orientation": "h", "y": -0.28, "yanchor": "top"}
+    styled(figure, height=400, margin={"l": 55, "r": 10, "t": 20, "b": 90}, legend=legend)
     positive = quantity == "norm" and bool((values > 0).all())
     figure.update_yaxes(title=title, type="log" if positive and values.max() > 50 * values.min() else "linear")
     return figure.update_xaxes(title="after layer", type="category")

@@ -14,7 +14,8 @@ function plotly(address) {
 
 const done = new Set();
 
-async function save({ figure, format, name, width, height, id }, address, status) {
+async function save({ figure, format, name, width, height, id }, address, root) {
+  const status = root.querySelector(".status");
   if (done.has(id)) return;
   done.add(id);
   status.textContent = `Making the ${format.toUpperCase()} file …`;
@@ -25,7 +26,7 @@ async function save({ figure, format, name, width, height, id }, address, status
     const link = document.createElement("a");
     link.href = url;
     link.download = `${name}.${format}`;
-    document.body.append(link);
+    root.append(link); // inside the menu: a click outside would close it
     link.click();
     link.remove();
     status.textContent = "";
@@ -49,5 +50,5 @@ export default function ({ data, parentElement, setTriggerValue }) {
     status.className = "status muted";
     root.append(status);
   }
-  if (data.job) save(data.job, data.plotly, root.querySelector(".status"));
+  if (data.job) save(data.job, data.plotly, root);
 }

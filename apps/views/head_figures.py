@@ -55,7 +55,7 @@ def pair(found: "Head", *, start: int, end: int, hide_upper: bool, hide_first: b
             1,
             i,
         )
-    styled(figure, height=620, margin={"l": 60, "r": 20, "t": 36, "b": 70})
+    styled(figure, height=520, margin={"l": 60, "r": 20, "t": 36, "b": 70})
     keys, queries = found.keys[columns], found.queries[rows]
     for i in range(1, len(panels) + 1):
         figure.update_xaxes(_ticks(keys, start, step), constrain="domain", row=1, col=i, showgrid=False, zeroline=False)

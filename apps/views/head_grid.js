@@ -19,7 +19,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   };
 
   const grid = make("div", "grid" + (rows ? " framed" : " flow"));
-  const tile = sprite ? 64 : 30;
+  const tile = sprite ? 64 : 24;
   const cells = `repeat(${columns}, minmax(0, ${tile}px))`;
   grid.style.gridTemplateColumns = rows ? `max-content ${cells}` : cells;
   grid.setAttribute("role", "grid");

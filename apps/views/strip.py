@@ -18,18 +18,20 @@ def token_strip(
     first: int = 0,
     weights: "np.ndarray | None" = None,
     locked: int | None = None,
+    outlined: bool = True,
     on_click: Callable[[], None] | None = None,
 ) -> Any:
     """Draw the strip of `tokens`, the first of which is position `first`.
 
-    `weights` (query, key) from 0 to 1 shade; `locked` is the position shaded at rest. A click leaves a position in
-    `st.session_state[key].click` and calls `on_click`.
+    `weights` (query, key) from 0 to 1 shade; `locked` is the position whose row shades at rest; the token that
+    is looked from is `outlined`. A click leaves a position in `st.session_state[key].click` and calls `on_click`.
     """
     data = {
         "tokens": [visible(token) for token in tokens],
         "first": first,
         "weights": None if weights is None else encoded(weights),
         "locked": locked,
+        "outlined": outlined,
         "clickable": on_click is not None,
     }
     return component("token_strip")(key=key, data=data, on_click_change=on_click or (lambda: None))

@@ -1,7 +1,7 @@
 // Tokens as chips. Hovering one shades the tokens it reads (or that read it); a click reports its position.
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
-  const { tokens, first, weights, locked, clickable } = data;
+  const { tokens, first, weights, locked, clickable, outlined } = data;
   const bytes = weights ? Uint8Array.from(atob(weights), (c) => c.charCodeAt(0)) : null;
   const n = tokens.length;
   const strip = document.createElement("div");
@@ -23,7 +23,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       chip.style.backgroundColor = part ? `color-mix(in srgb, #2f7fc4 ${part}%, transparent)` : "";
       chip.style.color = part > 55 ? "#fff" : "";
       chip.dataset.weight = weight.toFixed(3);
-      chip.classList.toggle("reader", j === i && i !== null);
+      chip.classList.toggle("reader", outlined && j === i && i !== null);
     });
   };
   const rest = locked === null || locked === undefined ? null : locked - first;

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def window(count: int, width: int, *, label: str = "Positions from") -> tuple[int, int]:
+def window(count: int, width: int, *, name: str = "from", label: str = "Positions from") -> tuple[int, int]:
     """The first and one past the last position shown: all of a short prompt, else `width` of them from a slider."""
     if count <= width:
         return 0, count
@@ -18,7 +18,7 @@ def window(count: int, width: int, *, label: str = "Positions from") -> tuple[in
     first = state.linked(
         st.slider,
         f"{label} (showing {width} of {count})",
-        "from",
+        name,
         0,
         read=state.whole(0, last),
         min_value=0,

@@ -79,7 +79,13 @@ def test_options_in_the_address_that_do_not_fit_are_left_out(visit):
 def test_every_figure_can_be_saved_and_opens_offline(visit, browser, tmp_path):
     page = visit("head", prompt=PROMPT, layer="1", head="2")
     page.get_by_role("button", name="Export").first.click()
-    for name, start in (("PNG", b"\x89PNG"), ("SVG", b"<svg"), ("HTML", b"<html"), ("CSV", b"query,"), ("JSON", b"[{")):
+    for name, start in (
+        ("PNG", b"\x89PNG"),
+        ("SVG", b"<svg"),
+        ("HTML", b"<!doctype html"),
+        ("CSV", b"query,"),
+        ("JSON", b"[{"),
+    ):
         with page.expect_download(timeout=PATIENCE) as download:
             page.get_by_role("button", name=name, exact=True).first.click()
         download.value.save_as(path := tmp_path / f"figure.{name.lower()}")

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 import workbench
+from apps.text import short, visible
 from tests.browser.driving import PATIENCE, opened, settled
 
 pytestmark = pytest.mark.browser
@@ -90,3 +91,19 @@ def test_a_user_who_leaves_in_the_middle_leaves_the_model_clean(app, window):
     answers = workbench.logit_lens(workbench.load("micro"), PROMPT).answers[-1]
     shown = other.locator(".cell").all_inner_texts()[: len(answers)]
     assert shown == [answer[0].replace(" ", "␣") for answer in answers]
+
+
+@pytest.mark.real
+def test_stop_ends_the_work_and_leaves_the_model_clean(app, window):
+    name, text = "smollm2-135m", "The keeper climbed the narrow stairs to light the lamp. " * 120
+    page = opened(window(), app.url("lens", model=name, prompt="The capital of France is"))
+    answers = page.locator(".cell").all_inner_texts()
+    page.goto(app.url("overview", model=name, prompt=text))
+    page.get_by_role("button", name="Stop").click(timeout=PATIENCE)
+    expect(page.get_by_text("Stopped. Nothing was changed.")).to_be_visible(timeout=PATIENCE)
+    assert page.locator("[data-head]").count() == 0
+    opened(page, app.url("lens", model=name, prompt="The capital of France is", top_k="4"))  # not the kept result
+    assert page.locator(".cell").all_inner_texts() == answers
+    model = workbench.load(name)
+    expected = workbench.logit_lens(model, "The capital of France is").answers[-1]
+    assert [short(visible(a[0]), 9) for a in expected] == answers[: len(expected)]
