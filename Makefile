@@ -15,13 +15,14 @@ PARALLEL ?= -n auto --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+QUANTISED := $(VENV)/quantised/.installed
 
 .PHONY: app test test-fast lint bench studies install
 
 app: install
 	$(BIN)/workbench app
 
-test: lint
+test: lint $(QUANTISED)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "real and not browser" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
@@ -50,3 +51,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install $(PIP_TORCH) $(TORCH)
 	$(BIN)/python -m pip install -e ".[dev]"
 	touch $(STAMP)
+
+$(QUANTISED): $(STAMP)
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target $(VENV)/quantised torchao bitsandbytes
+	mkdir -p $(@D) && touch $@
