@@ -56,7 +56,8 @@ def reading(model: LensModel, sites: Iterable[str], *, gradients: bool = False) 
             values[site] = value
 
         def keep_in_graph(value: Tensor) -> Tensor:
-            value = value if value.requires_grad else value.detach().requires_grad_()
+            # A new node, put in the old one's place: its gradient is what an edit here does, and nothing else's.
+            value = value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
             value.retain_grad()
             values[site] = value
             return value

@@ -22,6 +22,7 @@ def add_to(commands: Any) -> None:
         description="Load a model and check every promise the workbench makes about it. Exit code 1 if one fails.",
     )
     check.add_argument("name", metavar="NAME", help=load.NAMES)
+    check.add_argument("--thorough", action="store_true", help="really edit every single site, a forward pass each")
     load.add_options(check)
     check.set_defaults(handle=_check)
 
@@ -67,7 +68,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     with progress.shown():
         model = load.load(arguments.name, arguments)
-        checks = check(model)
+        checks = check(model, thorough=arguments.thorough)
     words = {True: "ok", False: "FAILED", None: "-"}
     print(output.columns((words[c.passed], c.name, c.detail) for c in checks))
     return 1 if any(c.passed is False for c in checks) else 0
