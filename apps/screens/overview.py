@@ -1,6 +1,7 @@
 """Attention overview: all heads of a model at once, in place or sorted; a click locks one, a button opens it."""
 
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 
@@ -14,6 +15,8 @@ from apps.views.grid import PLACES, by_score, head_grid, in_place
 from apps.views.sprite import picture_size
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from workbench.analyses.attention.attention import Attention
 
 CAVEAT = (
@@ -27,6 +30,7 @@ MEANING = {
     "previous": "attention on the token just before",
     "self": "attention on the token itself",
 }
+_made: "WeakKeyDictionary[Attention, np.ndarray]" = WeakKeyDictionary()
 _DEEP = 1.6  # layers per head from which layers go across
 
 
@@ -68,7 +72,7 @@ def _view(seen: Subject, found: "Attention", params: dict) -> None:
         layout = in_place(layers, heads, across=layers > _DEEP * heads)
     else:
         layout = by_score(scores[sort], lowest_first=lowest)
-    pictures = found.thumbnails(picture_size(layers * heads)).numpy()
+    pictures = _pictures(found)
     locked = _locked(layers, heads)
 
     wide, narrow = st.columns([4.2, 1], gap="medium")
@@ -82,6 +86,14 @@ def _view(seen: Subject, found: "Attention", params: dict) -> None:
         _table(found, scores, sort, lowest, locked)
     with narrow:
         _card(locked, found, scores)
+
+
+def _pictures(found: "Attention") -> "np.ndarray":
+    """The thumbnails of a result, made once."""
+    if found not in _made:
+        layers, heads = found.scores.shape[:2]
+        _made[found] = found.thumbnails(picture_size(layers * heads)).numpy()
+    return _made[found]
 
 
 def _registered():
