@@ -9,14 +9,26 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (text !== undefined) node.textContent = text;
     return node;
   };
-  const place = (node, at) => {
-    node.style.backgroundImage = sprite ? `url(${sprite.url})` : "none";
-    if (!sprite) return;
-    const [c, r] = at;
-    node.style.backgroundSize = `${sprite.columns * 100}% ${sprite.rows * 100}%`;
-    const along = (i, n) => (n > 1 ? (i / (n - 1)) * 100 : 0);
-    node.style.backgroundPosition = `${along(c, sprite.columns)}% ${along(r, sprite.rows)}%`;
+  // Each picture is cut out on a canvas of its own: pieces of a background would lose a row or column to rounding,
+  // and the first column is where the sinks are.
+  const sheet = sprite ? new Image() : null;
+  const waiting = [];
+  const cut = (canvas, [column, row]) => {
+    const width = sheet.naturalWidth / sprite.columns, height = sheet.naturalHeight / sprite.rows;
+    canvas.width = width;
+    canvas.height = height;
+    canvas.getContext("2d").drawImage(sheet, column * width, row * height, width, height, 0, 0, width, height);
   };
+  const picture = (className, at) => {
+    const canvas = make("canvas", className);
+    if (sheet.complete && sheet.naturalWidth) cut(canvas, at);
+    else waiting.push([canvas, at]);
+    return canvas;
+  };
+  if (sheet) {
+    sheet.onload = () => waiting.splice(0).forEach(([canvas, at]) => cut(canvas, at));
+    sheet.src = sprite.url;
+  }
 
   const grid = make("div", "grid" + (rows ? " framed" : " flow"));
   const tile = sprite ? 64 : 24;
@@ -50,9 +62,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     button.dataset.head = one.id;
     button.setAttribute("aria-label", one.title);
     button.setAttribute("aria-pressed", String(one.id === locked || picked.has(one.id)));
-    const face = make("span", "face");
+    const face = sprite ? picture("face", one.at) : make("span", "face");
     if (one.colour) face.style.backgroundColor = one.colour;
-    place(face, one.at);
     button.append(face);
     if (!rows) button.append(make("span", "name", one.text));
     button.classList.toggle("on", one.id === locked || picked.has(one.id));
@@ -70,11 +81,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   function preview(button, one, i) {
     float.replaceChildren(make("strong", "", one.title));
-    if (sprite) {
-      const large = make("div", "large");
-      place(large, one.at);
-      float.append(large);
-    }
+    if (sprite) float.append(picture("large", one.at));
     const table = make("table");
     Object.entries(scores).forEach(([name, values]) => {
       const line = make("tr");

@@ -1,0 +1,75 @@
+"""The documents name what exists: tests, benchmarks, files, commands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROMISES = (ROOT / "docs" / "promises.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def named_tests():
+    path = ""
+    for file, test in re.findall(r"`([\w/]+\.py)?(?:::(\w+))?`", PROMISES):
+        path = file or path
+        if file or test:
+            yield path, test
+
+
+def test_every_test_that_keeps_a_promise_exists():
+    found = list(named_tests())
+    assert len(found) > 60
+    for path, test in found:
+        text = (ROOT / "tests" / path).read_text()
+        assert not test or f"def {test}(" in text, f"{path}::{test}"
+
+
+def test_every_benchmark_that_keeps_a_promise_exists():
+    code = "import tests.benchmarks.__main__ as m; m.main(['no such benchmark'])"
+    listed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    table = PROMISES.partition("## Speed and size")[2]
+    rows = re.findall(r"^\| [^|]+ \| (.+) \|$", table, re.MULTILINE)[1:]
+    names = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert len(names) >= 13
+    for name in names:
+        assert name in listed, name
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/promises.md", "docs/add_an_analysis.md"])
+def test_every_link_of_a_document_leads_somewhere(document):
+    text = (ROOT / document).read_text()
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    for link in links:
+        assert ((ROOT / document).parent / link.partition("#")[0]).exists(), link
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    """On the micro model, so that it needs no download; the names and calls are the README's own."""
+    monkeypatch.chdir(tmp_path)
+    first, own, inside = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    scope: dict = {"my_sentences": ["abc", "the cat sat"]}
+    exec(first.replace("smollm2-135m", "micro"), scope)
+    assert len(scope["result"].to_frame()) > 0 and scope["result"].meta["params"]["top_k"] == 3
+    assert (tmp_path / "lens.safetensors").exists()
+    exec(inside.replace("blocks.18", "blocks.1"), scope)
+    assert scope["values"]["blocks.1.attn.pattern"].shape[1] == 4
+    assert len(scope["store"]) == 4 + 12
+    import workbench
+
+    for call in re.findall(r"workbench\.(\w+)\(", own):
+        assert call in workbench.__all__
+
+
+def test_the_commands_of_the_readme_are_commands():
+    commands = re.findall(r"(?:^|`|    )workbench (\w+)(?: ([\w-]+))?", README, re.MULTILINE)
+    assert {"list", "run", "models", "check", "study"} <= {name for name, _ in commands}
+    shown = subprocess.run([Path(sys.executable).with_name("workbench"), "--help"], capture_output=True, text=True, check=True).stdout
+    for name, _ in commands:
+        assert name in shown
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
