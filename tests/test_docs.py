@@ -67,7 +67,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
 def test_the_commands_of_the_readme_are_commands():
     commands = re.findall(r"(?:^|`|    )workbench (\w+)(?: ([\w-]+))?", README, re.MULTILINE)
     assert {"list", "run", "models", "check", "study"} <= {name for name, _ in commands}
-    shown = subprocess.run([Path(sys.executable).with_name("workbench"), "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("workbench"), "--help"], capture_output=True, text=True, check=True
+    ).stdout
     for name, _ in commands:
         assert name in shown
     makefile = (ROOT / "Makefile").read_text()
