@@ -202,7 +202,7 @@ def test_a_failed_check_shows_in_the_exit_code(monkeypatch, capsys):
     from workbench.models.checks import Check
 
     found = (Check(name="rows", passed=False, detail="off by 1"), Check(name="size", passed=None, detail="3"))
-    monkeypatch.setattr("workbench.models.checks.check", lambda _: found)
+    monkeypatch.setattr("workbench.models.checks.check", lambda _, **_options: found)
     assert main(["check", "micro"]) == 1
     assert capsys.readouterr().out.splitlines() == ["FAILED  rows  off by 1", "-       size  3"]
 
