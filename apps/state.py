@@ -104,11 +104,7 @@ def linked(
     **options: Any,
 ) -> Value:
     """A widget whose value lives in the address under `name`. A text that `read` refuses counts as the default."""
-    key = key_of(name)
-    stale = st.session_state.setdefault("state:stale", set())
-    if key not in st.session_state or key in stale:
-        st.session_state[key] = _read(get(name), default, read)
-        stale.discard(key)
+    key, value = _first(key_of(name), lambda: _read(get(name), default, read))
 
     def changed() -> None:
         value = st.session_state[key]
@@ -119,7 +115,31 @@ def linked(
             home[name] = write(value)
         _publish(page())
 
-    return widget(label, key=key, on_change=changed, **options)
+    return widget(label, key=key, on_change=changed, **_beginning(widget, value, options), **options)
+
+
+def _first(base: str, value: Callable[[], Value]) -> tuple[str, Value]:
+    """The widget's key, and the value it begins with.
+
+    The value is handed over with the widget and not through the session: a run that is cut short would keep the session
+    from telling the browser, which would then draw the widget empty. A changed address gives the widget a new key.
+    """
+    stale: set[str] = st.session_state.setdefault("state:stale", set())
+    known: dict[str, tuple[int, Any]] = st.session_state.setdefault("state:first", {})
+    turn, first = known.get(base, (0, None))
+    if base not in known or base in stale or f"{base}#{turn}" not in st.session_state:
+        turn, first = turn + (base in stale), value()
+        known[base] = (turn, first)
+        stale.discard(base)
+    return f"{base}#{turn}", first
+
+
+def _beginning(widget: Callable[..., Any], value: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """How this kind of widget is told what to begin with."""
+    if widget is st.selectbox:
+        choices = list(options["options"])
+        return {"index": choices.index(value) if value in choices else 0}
+    return {"default" if widget is st.segmented_control else "value": value}
 
 
 def _read(text: str, default: Value, read: Callable[[str], Value]) -> Value:
@@ -182,7 +202,7 @@ def session() -> Session:
 
 def restore(saved: Session) -> None:
     """Take up a saved session in place of this one."""
-    st.session_state["state:stale"] = {key for key in st.session_state if str(key).startswith("widget:")}
+    st.session_state["state:stale"] = set(st.session_state.get("state:first", {}))
     st.session_state["state:common"] = {
         key: text for key, text in {"model": saved.model, "prompt": saved.prompt}.items() if text
     }
