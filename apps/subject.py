@@ -8,6 +8,7 @@ import streamlit as st
 from apps import models, state
 from apps.text import plain, short
 from apps.views.component import component
+from workbench import registry
 
 if TYPE_CHECKING:
     from workbench.models.lens_model import LensModel
@@ -27,6 +28,8 @@ class Subject:
     prompt: str
     tokens: tuple[str, ...]
     """One label a position of the prompt, as the model reads it."""
+    answered: tuple[str, ...]
+    """One label a position at which the model answers: in encoder-decoders, of the text it writes."""
 
     @property
     def model(self) -> "LensModel":
@@ -45,8 +48,11 @@ def heading(title: str, caption: str = "") -> None:
         st.caption(plain(caption))
 
 
-def subject(title: str, caption: str = "", *, warning: str = "") -> Subject | None:
-    """Draw the top of a page; None, with the first step shown, while there is nothing to look at."""
+def subject(title: str, caption: str = "", *, warning: str = "", analysis: str = "") -> Subject | None:
+    """Draw the top of a page; None, with what to do next shown, while there is nothing to look at.
+
+    `analysis` names the one that the page needs: a model that lacks something for it gets a sentence.
+    """
     heading(title, caption)
     one = bar()
     prompt = state.get("prompt")
@@ -55,7 +61,11 @@ def subject(title: str, caption: str = "", *, warning: str = "") -> Subject | No
     if not prompt.strip():
         nothing_yet(one)
         return None
-    return Subject(one, prompt, tokens_of(one, prompt))
+    if analysis and (sentence := registry.get(analysis).why_not(one.model)):
+        st.info(plain(sentence))
+        return None
+    batch = one.model.encode(prompt)
+    return Subject(one, prompt, one.model.labels(batch), one.model.labels(batch, side=one.model.main.side))
 
 
 def bar() -> models.Loaded:

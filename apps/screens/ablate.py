@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from apps import results, state
+from apps import asking, results, state
 from apps.generic import offer
 from apps.running import sentences
 from apps.subject import Subject, subject
@@ -25,12 +25,13 @@ OPERATIONS = ("zero", "mean", "resample")
 
 def page() -> None:
     """Draw the page."""
-    seen = subject("Ablate", "Take parts of the model away, and see what it answers without them.", warning=CAVEAT)
+    seen = subject(
+        "Ablate",
+        "Take parts of the model away, and see what it answers without them.",
+        warning=CAVEAT,
+        analysis="ablate",
+    )
     if seen is None:
-        return
-    analysis = registry.get("ablate")
-    if sentence := analysis.why_not(seen.model):
-        st.info(plain(sentence))
         return
     _view(seen)
 
@@ -133,27 +134,9 @@ def _result(seen: Subject, attention: str | None) -> None:
 def _asked(seen: Subject) -> tuple[str | None, int | None]:
     left, right = st.columns(2, vertical_alignment="bottom")
     with left:
-        token = state.linked(
-            st.text_input,
-            "Compare the loss of",
-            "token",
-            "",
-            read=str,
-            placeholder="the model's own answer",
-            help="One token, such as  Paris",
-        )
-    count = len(seen.tokens)
+        token = asking.answer("Compare the loss of", "Its loss before and after is told.")
     with right:
-        position = state.linked(
-            st.selectbox,
-            "Read at",
-            "position",
-            -1,
-            read=state.whole(-1, count - 1),
-            options=[-1, *range(count)],
-            format_func=lambda i: "where the model answers" if i < 0 else f"{i}  {visible(seen.tokens[i])}",
-        )
-    return token or None, None if position < 0 else position
+        return token, asking.position(seen)
 
 
 def _numbers(found: "Ablation") -> None:

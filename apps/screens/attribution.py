@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from apps import exports, results, state
+from apps import asking, exports, results, state
 from apps.generic import offer
 from apps.running import sentences
 from apps.subject import Subject, subject
@@ -28,12 +28,9 @@ def page() -> None:
         "Residual and attribution",
         "How the stream grows and turns, and which part of the model wrote the answer.",
         warning=CAVEAT,
+        analysis="residual",
     )
     if seen is None:
-        return
-    analysis = registry.get("residual")
-    if sentence := analysis.why_not(seen.model):
-        st.info(plain(sentence))
         return
     params = _asked(seen)
     _view(seen, results.result_of(seen.loaded, "residual", **params), params)
@@ -42,34 +39,17 @@ def page() -> None:
 def _asked(seen: Subject) -> dict:
     left, middle, right = st.columns([1.2, 1.6, 2], vertical_alignment="bottom")
     with left:
-        token = state.linked(
-            st.text_input,
-            "Answer",
-            "token",
-            "",
-            read=str,
-            placeholder="the model's own answer",
-            help="One token, such as  Paris, whose logit is split up.",
-        )
-    count = len(seen.tokens)
+        token = asking.answer("Answer", "Its logit is split up.")
     with middle:
-        position = state.linked(
-            st.selectbox,
-            "Read at",
-            "position",
-            -1,
-            read=state.whole(-1, count - 1),
-            options=[-1, *range(count)],
-            format_func=lambda i: "where the model answers" if i < 0 else f"{i}  {visible(seen.tokens[i])}",
-        )
+        position = asking.position(seen)
     with right:
         heads = state.linked(
             st.toggle, "Split attention into heads", "heads", False, read=state.switch, write=state.yes_no
         )
     return {
         "prompt": seen.prompt,
-        "token": token or None,
-        "position": None if position < 0 else position,
+        "token": token,
+        "position": position,
         "heads": heads,
     }
 

@@ -29,13 +29,12 @@ _STRIP = 384  # tokens of the strip
 def page() -> None:
     """Draw the page."""
     seen = subject(
-        "Head", "Where one head looks, what it moves, what it promotes, and why it looks there.", warning=CAVEAT
+        "Head",
+        "Where one head looks, what it moves, what it promotes, and why it looks there.",
+        warning=CAVEAT,
+        analysis="head",
     )
     if seen is None:
-        return
-    analysis = registry.get("head")
-    if sentence := analysis.why_not(seen.model):
-        st.info(plain(sentence))
         return
     layer, head, attention = _which(seen)
     _view(seen, layer, head, attention)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from apps import results, state
+from apps import asking, results, state
 from apps.generic import offer
 from apps.running import sentences
 from apps.subject import Subject, subject
-from apps.text import plain, visible
+from apps.text import visible
 from apps.theme import is_dark
 from apps.views.lens import Colouring, lens_grid
 from apps.views.window import window
@@ -28,24 +28,17 @@ _WIDTH = 48  # positions a screen holds
 
 def page() -> None:
     """Draw the page."""
-    seen = subject("Logit lens", "What the model would answer after each layer, at every position.", warning=CAVEAT)
+    seen = subject(
+        "Logit lens",
+        "What the model would answer after each layer, at every position.",
+        warning=CAVEAT,
+        analysis="logit-lens",
+    )
     if seen is None:
-        return
-    analysis = registry.get("logit-lens")
-    if sentence := analysis.why_not(seen.model):
-        st.info(plain(sentence))
         return
     left, middle, right = st.columns([1.2, 3, 1.2], vertical_alignment="bottom")
     with left:
-        token = state.linked(
-            st.text_input,
-            "Follow a token",
-            "token",
-            "",
-            read=str,
-            placeholder="the model's own answer",
-            help="One token, such as  Paris. Its rank and probability are followed through the layers.",
-        )
+        token = asking.answer("Follow a token", "Its rank and probability are followed through the layers.")
     with middle:
         colour = state.linked(
             st.segmented_control,
@@ -60,7 +53,7 @@ def page() -> None:
         top_k = state.linked(
             st.number_input, "Runners-up", "top_k", 5, read=state.whole(1, 20), min_value=1, max_value=20
         )
-    params = {"prompt": seen.prompt, "token": token or None, "top_k": top_k}
+    params = {"prompt": seen.prompt, "token": token, "top_k": top_k}
     found = results.result_of(seen.loaded, "logit-lens", **params)
     _view(seen, found, colour, params)
 

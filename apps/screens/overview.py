@@ -9,7 +9,6 @@ from apps import results, state
 from apps.generic import offer
 from apps.running import sentences
 from apps.subject import Subject, subject
-from apps.text import plain
 from apps.theme import is_dark
 from apps.views.grid import PLACES, by_score, head_grid, in_place
 from apps.views.sprite import picture_size
@@ -37,14 +36,12 @@ _DEEP = 1.6  # layers per head from which layers go across
 def page() -> None:
     """Draw the page."""
     seen = subject(
-        "Attention overview", "Every head of the model on this prompt, one small picture each.", warning=CAVEAT
+        "Attention overview",
+        "Every head of the model on this prompt, one small picture each.",
+        warning=CAVEAT,
+        analysis="attention",
     )
     if seen is None:
-        return
-    from workbench import registry
-
-    if sentence := registry.get("attention").why_not(seen.model):
-        st.info(plain(sentence))
         return
     attention = _attention(seen)
     params = {"prompt": seen.prompt, "attention": attention, "skip_first": True}
