@@ -238,7 +238,7 @@ def answer_position(model: "LensModel", batch: Mapping[str, Tensor]) -> int:
     if model.main.side == "target":
         return batch["decoder_input_ids"].shape[1] - 1
     ids = batch[model.architecture.input_name][0]
-    last = int(batch["attention_mask"][0].sum()) - 1 if "attention_mask" in batch else len(ids) - 1
+    last = int(batch["attention_mask"][0].nonzero()[-1]) if "attention_mask" in batch else len(ids) - 1
     if model.main.causal:
         return last
     mask = getattr(tokenizer_of(model), "mask_token_id", None)

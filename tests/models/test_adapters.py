@@ -120,13 +120,13 @@ def test_a_family_without_a_row_is_found_by_structure():
     assert [c for c in check(model) if c.passed is False] == []
 
 
-def test_a_structural_guess_that_is_wrong_fails_its_checks():
+def test_a_row_that_is_wrong_fails_its_checks():
     """Granite scales what its parts add: same module names as LLaMA, other meaning. The checks say so."""
     config = transformers.GraniteConfig(
         vocab_size=98, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=2, residual_multiplier=0.5, logits_scaling=2.0,
     )  # fmt: skip
-    model = adapt(transformers.GraniteForCausalLM(config).eval(), CharacterTokenizer())
+    model = adapt(transformers.GraniteForCausalLM(config).eval(), CharacterTokenizer(), "llama")
     failed = {c.name for c in check(model) if c.passed is False}
     assert failed == {"blocks add up", "trained head"}
 
@@ -214,3 +214,59 @@ def test_says_what_is_wrong():
         model.encode("abc")
     with pytest.raises(MissingSite):
         model.site("blocks.9.attn.q")
+
+
+SIZES = {
+    "vocab_size": 98, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "withdrawn"),
+    [
+        ("Granite", {"residual_multiplier": 0.5, "logits_scaling": 2.0}, {"readout", "direct-logits", "attn_out"}),
+        ("Cohere", {"logit_scale": 0.0625}, {"readout", "direct-logits"}),
+        ("Olmo2", {}, {"direct-logits", "attn_out"}),
+        ("Gemma2", {"head_dim": 8}, {"readout", "direct-logits"}),
+    ],
+)
+def test_what_a_guessed_row_gets_wrong_is_withdrawn_when_adapting(name, more, withdrawn):
+    """No analysis may be given numbers that the guess gets wrong: what remains passes every check."""
+    config = getattr(transformers, f"{name}Config")(**SIZES, **more)
+    torch.manual_seed(0)
+    module = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model = adapt(module, CharacterTokenizer())
+    assert not withdrawn & model.capabilities
+    assert "but " in model.info["architecture"]
+    assert {c.name for c in check(model) if c.passed is False} == set()
+
+
+def test_attention_that_cannot_be_seen_is_no_capability():
+    config = transformers.DebertaV2Config(
+        **{k: v for k, v in SIZES.items() if k != "num_key_value_heads"}, max_position_embeddings=64
+    )
+    model = adapt(transformers.DebertaV2Model(config).eval(), CharacterTokenizer())
+    assert "pattern" not in model.capabilities and "blocks.0.attn.pattern" not in model.sites
+    assert "resid" in model.capabilities
+
+
+@pytest.mark.parametrize("more", [{"num_hidden_groups": 2}, {"inner_group_num": 2}])
+def test_albert_in_groups_is_refused(more):
+    config = transformers.AlbertConfig(
+        vocab_size=98, hidden_size=16, embedding_size=8, intermediate_size=32, num_hidden_layers=4,
+        num_attention_heads=2, **more,
+    )  # fmt: skip
+    with pytest.raises(UnsupportedModel, match="shares its layers in groups"):
+        adapt(transformers.AlbertModel(config).eval(), CharacterTokenizer())
+
+
+def test_mt5_reads_its_last_state_unscaled():
+    config = transformers.MT5Config(
+        vocab_size=98, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0, pad_token_id=0
+    )
+    model = adapt(transformers.MT5ForConditionalGeneration(config).eval(), CharacterTokenizer())
+    assert {c.name for c in check(model) if c.passed is False} == set()

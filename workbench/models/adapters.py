@@ -1,6 +1,7 @@
 """`adapt` turns a module in memory into a `LensModel`, by the row of its family; the module stays as it is."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -43,12 +44,13 @@ def adapt(
         return adapt_bridge(module, processor, name=name, info=info)
     notes: dict[str, Any] = dict(info or {})
     family, row = _row(module, architecture, notes)
+    guessed = "architecture" in notes
     base = row.base if row.base is not None else getattr(module, "base_model_prefix", "")
     base = f"{base}." if base and isinstance(getattr(module, base, None), nn.Module) else ""
     stacks = tuple(_blocks(module, stack, base, row.dims) for stack in row.stacks)
     sites = {site.name: site for stack in stacks for site in _sites(module, stack, base)}
     readable = _readout(module, row, base, frozenset(untrained), notes)
-    return LensModel(
+    model = LensModel(
         module=module,
         processor=processor,
         name=name or getattr(getattr(module, "config", None), "name_or_path", "") or family,
@@ -59,6 +61,25 @@ def adapt(
         sites=MappingProxyType(sites),
         capabilities=_capabilities(row, stacks, sites, readable),
         info=MappingProxyType(notes),
+    )
+    return _tried(model) if guessed else model
+
+
+def _tried(model: LensModel) -> LensModel:
+    """A model whose row was guessed, without what a trial run shows to be other than its name says."""
+    from workbench.models.checks import mistrusted
+
+    sites, why = mistrusted(model)
+    reasons = "; ".join(dict.fromkeys(why.values()))
+    info = {**model.info, **({"architecture": f"{model.info['architecture']}, but {reasons}"} if reasons else {})}
+    if "readout" in why:
+        info["readout"] = why["readout"]
+    kept = {name: site for name, site in model.sites.items() if name not in sites}
+    return replace(
+        model,
+        sites=MappingProxyType(kept),
+        capabilities=model.capabilities - set(why),
+        info=MappingProxyType(info),
     )
 
 
@@ -128,6 +149,11 @@ def _blocks(module: nn.Module, row: Stack, base: str, dims: Mapping[str, int]) -
     config = getattr(module, "config", None)
     config = getattr(config, row.config) if row.config else config
     paths = [f"{base}{row.blocks}.{i}" for i, _ in enumerate(module.get_submodule(base + row.blocks).children())]
+    if row.repeated and (getattr(config, "num_hidden_groups", 1) > 1 or getattr(config, "inner_group_num", 1) > 1):
+        raise UnsupportedModel(
+            f"{type(module).__name__} shares its layers in groups, which its row does not describe: only one group of"
+            " one layer (num_hidden_groups=1, inner_group_num=1) is."
+        )
     if row.repeated:
         paths = paths * (config.num_hidden_layers if config is not None else 1)
     side = row.lead.rstrip("_")

@@ -420,7 +420,7 @@ for _same_as_llama in ("mistral", "qwen2", "smollm3"):
 _ARCH["gemma"] = replace(_ARCH["llama"], norm_offset=1.0)
 _ARCH["deit"] = replace(_ARCH["vit"], readout=("~layernorm", "classifier"))
 _ARCH["xlm-roberta"] = _ARCH["roberta"]
-_ARCH["mt5"] = _ARCH["t5_gated"]
+_ARCH["mt5"] = replace(_ARCH["t5_gated"], tied_scale=False)
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(_ARCH)
 """transformers' `model_type` -> row. Rows are also found by structure: see `adapters.row_for`."""

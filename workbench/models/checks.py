@@ -14,7 +14,7 @@ from torch import Tensor
 from workbench import progress
 from workbench.errors import WorkbenchError
 from workbench.hooks import editing, reading
-from workbench.models.lens_model import LensModel, known_names
+from workbench.models.lens_model import Blocks, LensModel, known_names
 from workbench.models.sites import Sum, first_tensor
 from workbench.models.weights import not_finite
 
@@ -57,6 +57,41 @@ def check(model: LensModel, *, thorough: bool = False) -> tuple[Check, ...]:
         except (WorkbenchError, RuntimeError) as error:
             found.append(Check(name=step.__name__.strip("_"), passed=False, detail=f"could not be run: {error}"))
     return tuple(found)
+
+
+@torch.no_grad()
+def mistrusted(model: LensModel) -> tuple[set[str], dict[str, str]]:
+    """Sites of a guessed row that do not hold what their names say, and capabilities to withdraw, each with why.
+
+    One or two forward passes over a short example. Nothing is mistrusted where no example can be made.
+    """
+    try:
+        batch = _sample(model)
+    except WorkbenchError:
+        return set(), {}
+    with model.lock, reading(model, model.sites) as values:
+        model.module(**batch)
+    sites = {name for name in model.sites if name not in values}
+    why: dict[str, str] = {}
+    for part, capability in (("pattern", "pattern"), ("q", "qk"), ("z", "z")):
+        if any(name.endswith(f".{part}") for name in sites):
+            why[capability] = "its attention does not come by transformers' attention function"
+    for stack in model.stacks:
+        if any(check.passed is False for check in _algebra_of(model, stack, batch)):
+            parts = ("attn_out", "mlp_out", "cross_attn_out", "resid_mid", "resid_mid_cross")
+            sites |= {name for name in model.sites if name.startswith(stack.prefix) and name.endswith(parts)}
+            for capability in ("attn_out", "mlp_out", "direct-logits"):
+                why[capability] = "what its blocks add up to is not what their parts put out"
+    if "readout" in model.capabilities:
+        site = model.stream("resid_post")[-1]
+        logits = model.logits(batch)
+        close = PARITY.get(model.dtype, 1e-3) * max(logits.abs().max().item(), 1e-6)
+        if (model.readout(values[site])[:, : logits.shape[1]] - logits).abs().max().item() > close:
+            for capability in ("readout", "direct-logits"):
+                why[capability] = "its head does more than the row says: the last state read out is not its answer"
+        elif "direct-logits" in model.capabilities and _norm_gap(model, values[site]) > close:
+            why["direct-logits"] = "its final norm is not the plain one"
+    return sites, why
 
 
 def _sample(model: LensModel) -> dict[str, Tensor]:
@@ -127,20 +162,24 @@ def _parity(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
 def _algebra(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
     """Block output = block input + what its parts add, through the norms of the family."""
     for stack in model.stacks:
-        parts = ["resid_pre", "resid_post", "attn_out", "cross_attn_out", "mlp_out", "mixer.out"]
-        lead = [f"{stack.prefix}.{i}." for i in range(stack.n_blocks)]
-        have = [part for part in parts if lead[0] + part in model.sites]
-        if "resid_pre" not in have or len(have) < 3:
-            continue
-        with reading(model, [lead_i + part for lead_i in lead for part in have]) as values:
-            model.module(**batch)
-        gap = max(_block_gap(model, stack, i, {p: values[lead_i + p] for p in have}) for i, lead_i in enumerate(lead))
-        yield Check(
-            name=f"{stack.prefix} add up",
-            passed=gap <= 1e-3,
-            detail=f"resid_post is resid_pre and its parts to {gap:.1e} of its size (blocks of kind {stack.row.order})",
-            value=gap,
-        )
+        yield from _algebra_of(model, stack, batch)
+
+
+def _algebra_of(model: LensModel, stack: Blocks, batch: dict[str, Tensor]) -> Iterator[Check]:
+    parts = ["resid_pre", "resid_post", "attn_out", "cross_attn_out", "mlp_out", "mixer.out"]
+    lead = [f"{stack.prefix}.{i}." for i in range(stack.n_blocks)]
+    have = [part for part in parts if lead[0] + part in model.sites]
+    if "resid_pre" not in have or len(have) < 3:
+        return
+    with reading(model, [lead_i + part for lead_i in lead for part in have]) as values:
+        model.module(**batch)
+    gap = max(_block_gap(model, stack, i, {p: values[lead_i + p] for p in have}) for i, lead_i in enumerate(lead))
+    yield Check(
+        name=f"{stack.prefix} add up",
+        passed=gap <= 1e-3,
+        detail=f"resid_post is resid_pre and its parts to {gap:.1e} of its size (blocks of kind {stack.row.order})",
+        value=gap,
+    )
 
 
 def _block_gap(model: LensModel, stack: Any, layer: int, values: dict[str, Tensor]) -> float:

@@ -119,3 +119,23 @@ def test_bad_sites_are_sentences():
     ):
         with pytest.raises(workbench.WorkbenchError, match=words):
             workbench.ablate(model, "abc", sites=(bad,))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "micro", "vit", "bert"])
+def test_what_comes_after_the_last_state_is_ablated_too(family):
+    """The final norm is a site: the answer without it is the model's own inside `editing`, at full length."""
+    import torch
+
+    from workbench.hooks import editing
+    from workbench.testing import example_input, tiny_model
+
+    model, prompt = tiny_model(family), example_input(family)
+    site = "ln_final" if "ln_final" in model.sites else "blocks.1.mlp_out"
+    found = workbench.ablate(model, prompt, sites=(site,))
+    batch = model.encode(prompt)
+    with editing(model, {site: torch.zeros_like}):
+        logits = model.logits(batch)[0]
+    row = logits[min(found.position, len(logits) - 1)].float()
+    token = model.token_id(found.token)
+    torch.testing.assert_close(found.loss[1].item(), -row.log_softmax(-1)[token].item(), rtol=0, atol=1e-5)
+    assert found.kl.max() > 1e-3

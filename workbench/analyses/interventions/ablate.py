@@ -116,18 +116,25 @@ def ablate(
     wanted = tuple(parse(site, operation=operation, seed=seed) for site in sites)
     changes = edits(model, wanted, reference=reference or (None if model.reads == "text" else (prompt,)))
     final_site, side = model.stream("resid_post")[-1], model.main.side
-    finals = []
+    finals, logits = [], []
     for changed in ({}, changes):
         with editing(model, changed), reading(model, [final_site]) as values:
-            model.module(**batch)
-        finals.append(values[final_site][0])
+            output = model.module(**batch)
+            finals.append(values[final_site][0])
+            if "readout" in model.capabilities:  # read while the edits stand: some are of the final norm
+                own = getattr(output, "logits", output)
+                per_position = isinstance(own, Tensor) and own.ndim == 3
+                logits.append((own if per_position else model.readout(values[final_site]))[0])
     labels = model.labels(batch, side=side)
     if position is None:
         marks = torch.arange(len(finals[0]), device=finals[0].device)
         position = int((real(marks, batch, side, dim=0) < model.answer_position(batch)).sum())
     position = checked_position(position, labels)
     before, after = (real(final, batch, side, dim=0) for final in finals)
-    compared = _answers(model, before, after, position, token, top_k) if "readout" in model.capabilities else _NOTHING
+    compared = _NOTHING
+    if logits:
+        plain, changed = (precise(real(rows, batch, side, dim=0)) for rows in logits)
+        compared = _answers(model, plain, changed, position, token, top_k)
     before, after = precise(before), precise(after)
     return Ablation(
         interventions=tuple(map(str, wanted)),
@@ -144,19 +151,15 @@ _NOTHING = {"answers": (), "log_probs": None, "ranks": None, "kl": None, "token"
 
 def _answers(
     model: LensModel,
-    before: Float[Tensor, "pos d_model"],
-    after: Float[Tensor, "pos d_model"],
+    before: Float[Tensor, "pos vocab"],
+    after: Float[Tensor, "pos vocab"],
     position: int,
     token: str | None,
     top_k: int,
 ) -> dict:
-    """What the two final states answer, compared; 64 positions at a time."""
-
-    def read(states: Tensor) -> Tensor:
-        return precise(model.readout(states))
-
-    kl = [functional.kl_divergence(read(a), read(b)) for a, b in zip(before.split(64), after.split(64), strict=True)]
-    logits = torch.stack([read(states[position][None])[0] for states in (before, after)])  # (2, vocab)
+    """The logits before and after, compared; 64 positions at a time."""
+    kl = [functional.kl_divergence(a, b) for a, b in zip(before.split(64), after.split(64), strict=True)]
+    logits = torch.stack([before[position], after[position]])  # (2, vocab)
     log_probs = logits.log_softmax(-1)
     tops = logits.topk(min(top_k, logits.shape[-1])).indices
     answers = torch.tensor(list(dict.fromkeys(tops.flatten().tolist())), device=logits.device)
