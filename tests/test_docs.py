@@ -39,7 +39,9 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         assert name in listed, name
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/promises.md", "docs/add_an_analysis.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/promises.md", "docs/add_an_analysis.md", "docs/your_own_model.md"]
+)
 def test_every_link_of_a_document_leads_somewhere(document):
     text = (ROOT / document).read_text()
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
@@ -75,3 +77,13 @@ def test_the_commands_of_the_readme_are_commands():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make (\w+)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_row_of_ones_own_model_runs():
+    text = (ROOT / "docs" / "your_own_model.md").read_text()
+    scope: dict = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], scope)
+    assert [c.name for c in scope["checks"] if c.passed is False] == [
+        "numeric regime"
+    ]  # a new module is in training mode
+    assert scope["result"].patterns.shape == (3, 2, 5, 5)

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     from workbench.hooks import editing as editing, reading as reading
     from workbench.interventions import Intervention as Intervention
     from workbench.models.adapters import adapt as adapt
+    from workbench.models.architectures import (
+        Architecture as Architecture,
+        AttentionRow as AttentionRow,
+        Stack as Stack,
+    )
     from workbench.models.checks import check as check
     from workbench.models.lens_model import LensModel as LensModel
     from workbench.models.loading import load as load
@@ -73,7 +78,9 @@ __all__ = [
     "ActivationStore",
     "Activations",
     "Analysis",
+    "Architecture",
     "AttentionName",
+    "AttentionRow",
     "BadFile",
     "BadInput",
     "BadWeights",
@@ -89,6 +96,7 @@ __all__ = [
     "Result",
     "Seed",
     "Sites",
+    "Stack",
     "Stopped",
     "Token",
     "Unavailable",
@@ -126,6 +134,7 @@ _HOME = {
     "hooks": ("editing", "reading"),
     "interventions": ("Intervention",),
     "models.adapters": ("adapt",),
+    "models.architectures": ("Architecture", "AttentionRow", "Stack"),
     "models.checks": ("check",),
     "models.lens_model": ("LensModel",),
     "models.loading": ("load",),

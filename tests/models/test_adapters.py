@@ -10,7 +10,7 @@ from torch import nn
 from workbench.errors import BadInput, MissingCapability, MissingSite, UnknownName, UnsupportedModel
 from workbench.hooks import editing, reading
 from workbench.models.adapters import adapt
-from workbench.models.architectures import Architecture, Attention, Stack
+from workbench.models.architectures import Architecture, AttentionRow, Stack
 from workbench.models.checks import check, main_output
 from workbench.models.micro.characters import CharacterTokenizer
 from workbench.testing import FAMILIES, example_input, tiny_model
@@ -83,7 +83,7 @@ OWN = Architecture(
                 "attn.pattern": "weights",
                 "attn.z": "<out | heads",
             },
-            attention={"attn": Attention(module=None, o_proj="out")},
+            attention={"attn": AttentionRow(module=None, o_proj="out")},
             embed="tokens",
             ln_final="norm",
             causal=False,
@@ -194,7 +194,7 @@ OWN_SINKS = Architecture(
         Stack(
             blocks="layers",
             places={"resid_pre": "<", "attn_out": "self_attn", "mlp_out": "mlp", "resid_post": ""},
-            attention={"attn": Attention(module="self_attn", o_proj="self_attn.o_proj", rotary=True)},
+            attention={"attn": AttentionRow(module="self_attn", o_proj="self_attn.o_proj", rotary=True)},
         ),
     )
 )
@@ -243,6 +243,26 @@ def test_what_a_guessed_row_gets_wrong_is_withdrawn_when_adapting(name, more, wi
     assert not withdrawn & model.capabilities
     assert "but " in model.info["architecture"]
     assert {c.name for c in check(model) if c.passed is False} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("Phi", {"num_key_value_heads": 2}),
+        ("OPT", {"ffn_dim": 32, "word_embed_proj_dim": 16, "max_position_embeddings": 64}),
+        ("Qwen3", {"head_dim": 8}),
+        ("Mistral", {}),
+    ],
+)
+def test_more_decoders_pass_every_check(name, more):
+    sizes = {
+        k: v for k, v in SIZES.items() if not (name == "OPT" and k in ("intermediate_size", "num_key_value_heads"))
+    }
+    config = getattr(transformers, f"{name}Config")(**(sizes | more))
+    torch.manual_seed(0)
+    model = adapt(getattr(transformers, f"{name}ForCausalLM")(config).eval(), CharacterTokenizer())
+    assert {"pattern", "qk", "z", "readout", "direct-logits"} <= model.capabilities
+    assert [c for c in check(model, thorough=True) if c.passed is False] == []
 
 
 def test_attention_that_cannot_be_seen_is_no_capability():

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attention:
+class AttentionRow:
     """One attention module of a block, and the linear map that writes its z into the stream."""
 
     module: str | None
@@ -32,7 +32,7 @@ class Stack:
 
     blocks: str
     places: Mapping[str, str]
-    attention: Mapping[str, Attention] = field(default_factory=dict)
+    attention: Mapping[str, AttentionRow] = field(default_factory=dict)
     prefix: str = "blocks"
     embed: str | None = None
     pos_embed: str | None = None
@@ -100,7 +100,7 @@ def _rotary(at: str) -> dict[str, str]:
 GPT2 = Stack(
     blocks="h",
     places=_pre("attn", "mlp", pre="mlp.c_fc", post="<mlp.c_proj"),
-    attention={"attn": Attention(module="attn", o_proj="attn.c_proj")},
+    attention={"attn": AttentionRow(module="attn", o_proj="attn.c_proj")},
     embed="wte",
     pos_embed="wpe",
     ln_final="ln_f",
@@ -113,7 +113,7 @@ LLAMA = Stack(
     places=_pre("self_attn", "mlp", pre="mlp.gate_proj", post="<mlp.down_proj")
     | {"mlp.pre_linear": "mlp.up_proj"}
     | _rotary("self_attn"),
-    attention={"attn": Attention(module="self_attn", o_proj="self_attn.o_proj", rotary=True)},
+    attention={"attn": AttentionRow(module="self_attn", o_proj="self_attn.o_proj", rotary=True)},
     embed="embed_tokens",
     ln_final="norm",
     norm1="input_layernorm",
@@ -124,7 +124,7 @@ NEOX_SEQUENTIAL = Stack(
     blocks="layers",
     places=_pre("post_attention_dropout", "post_mlp_dropout", pre="mlp.dense_h_to_4h", post="<mlp.dense_4h_to_h")
     | {"attn.q": "attention.query_key_value | fused:0", "attn.k": "attention.query_key_value | fused:1"},
-    attention={"attn": Attention(module="attention", o_proj="attention.dense", rotary=True)},
+    attention={"attn": AttentionRow(module="attention", o_proj="attention.dense", rotary=True)},
     embed="embed_in",
     ln_final="final_layer_norm",
     norm1="input_layernorm",
@@ -147,7 +147,7 @@ BERT = Stack(
         "mlp_out": "output.dropout",
         "resid_post": "",
     },
-    attention={"attn": Attention(module="attention.self", o_proj="attention.output.dense")},
+    attention={"attn": AttentionRow(module="attention.self", o_proj="attention.output.dense")},
     embed="embeddings.word_embeddings",
     pos_embed="embeddings.position_embeddings",
     norm1="attention.output.LayerNorm",
@@ -167,7 +167,7 @@ DISTILBERT = Stack(
         "mlp_out": "ffn",
         "resid_post": "output_layer_norm",
     },
-    attention={"attn": Attention(module="attention", o_proj="attention.out_lin")},
+    attention={"attn": AttentionRow(module="attention", o_proj="attention.out_lin")},
     embed="embeddings.word_embeddings",
     pos_embed="embeddings.position_embeddings",
     norm1="sa_layer_norm",
@@ -187,7 +187,7 @@ ALBERT = Stack(
         "mlp_out": "ffn_output",
         "resid_post": "full_layer_layer_norm",
     },
-    attention={"attn": Attention(module="attention", o_proj="attention.dense")},
+    attention={"attn": AttentionRow(module="attention", o_proj="attention.dense")},
     embed="embeddings.word_embeddings",
     pos_embed="embeddings.position_embeddings",
     norm1="attention.LayerNorm",
@@ -206,7 +206,7 @@ T5_ENCODER = Stack(
         pre="layer.1.DenseReluDense.wi",
         post="<layer.1.DenseReluDense.wo",
     ),
-    attention={"attn": Attention(module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o")},
+    attention={"attn": AttentionRow(module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o")},
     embed="encoder.embed_tokens",
     ln_final="encoder.final_layer_norm",
     norm1="layer.0.layer_norm",
@@ -224,8 +224,8 @@ T5_DECODER = Stack(
     )
     | {"cross_attn_out": "layer.1.dropout", "resid_mid_cross": "resid_mid + cross_attn_out"},
     attention={
-        "self_attn": Attention(module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o"),
-        "cross_attn": Attention(
+        "self_attn": AttentionRow(module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o"),
+        "cross_attn": AttentionRow(
             module="layer.1.EncDecAttention", o_proj="layer.1.EncDecAttention.o", writes="cross_attn_out"
         ),
     },
@@ -239,8 +239,8 @@ _GATED = {"mlp.pre": "layer.{}.DenseReluDense.wi_0", "mlp.pre_linear": "layer.{}
 T5_ENCODER_GATED = replace(T5_ENCODER, places={**T5_ENCODER.places, **{k: v.format(1) for k, v in _GATED.items()}})
 T5_DECODER_GATED = replace(T5_DECODER, places={**T5_DECODER.places, **{k: v.format(2) for k, v in _GATED.items()}})
 
-_CROSS = Attention(module="encoder_attn", o_proj="encoder_attn.out_proj", writes="cross_attn_out")
-_SELF = Attention(module="self_attn", o_proj="self_attn.out_proj")
+_CROSS = AttentionRow(module="encoder_attn", o_proj="encoder_attn.out_proj", writes="cross_attn_out")
+_SELF = AttentionRow(module="self_attn", o_proj="self_attn.out_proj")
 BART_ENCODER = Stack(
     blocks="encoder.layers",
     prefix="encoder_blocks",
@@ -309,7 +309,7 @@ WHISPER_DECODER = replace(
 VIT = Stack(
     blocks="layers",
     places=_pre("attention", "mlp", pre="mlp.fc1", post="<mlp.fc2"),
-    attention={"attn": Attention(module="attention", o_proj="attention.o_proj")},
+    attention={"attn": AttentionRow(module="attention", o_proj="attention.o_proj")},
     embed="embeddings",
     ln_final="layernorm",
     norm1="layernorm_before",
@@ -320,7 +320,7 @@ DINOV2 = replace(
     VIT,
     blocks="encoder.layer",
     places=_pre("layer_scale1", "layer_scale2", pre="mlp.fc1", post="<mlp.fc2"),
-    attention={"attn": Attention(module="attention", o_proj="attention.o_proj", o_scale="layer_scale1")},
+    attention={"attn": AttentionRow(module="attention", o_proj="attention.o_proj", o_scale="layer_scale1")},
     norm1="norm1",
     norm2="norm2",
 )
@@ -375,16 +375,40 @@ ATTENTION_ONLY = Stack(
         "attn_out": "hook_attn_out",
         "resid_post": "",
     },
-    attention={"attn": Attention(module=None, o_proj="attn.W_O")},
+    attention={"attn": AttentionRow(module=None, o_proj="attn.W_O")},
     embed="embed",
     pos_embed="pos_embed",
     ln_final="ln_final",
     norm1="ln1",
 )
 
+OPT = replace(
+    GPT2,
+    blocks="decoder.layers",
+    places=_pre("self_attn", "fc2", pre="fc1", post="<fc2"),
+    attention={"attn": _SELF},
+    embed="decoder.embed_tokens",
+    pos_embed="decoder.embed_positions",
+    ln_final="decoder.final_layer_norm",
+    norm1="self_attn_layer_norm",
+    norm2="final_layer_norm",
+)
+
+_PHI = _pre("self_attn", "mlp", pre="mlp.fc1", post="<mlp.fc2") | _rotary("self_attn")
+PHI = replace(
+    LLAMA,
+    places={site: path for site, path in _PHI.items() if site != "resid_mid"},
+    attention={"attn": AttentionRow(module="self_attn", o_proj="self_attn.dense", rotary=True)},
+    ln_final="final_layernorm",
+    norm2=None,
+    order="parallel",
+)
+
 _ARCH: dict[str, Architecture] = {
     "gpt2": Architecture(stacks=(GPT2,), readout=("~ln_f", "lm_head")),
     "llama": Architecture(stacks=(LLAMA,), readout=("~norm", "lm_head")),
+    "opt": Architecture(stacks=(OPT,), readout=("~decoder.final_layer_norm", "lm_head")),
+    "phi": Architecture(stacks=(PHI,), readout=("~final_layernorm", "lm_head")),
     "gpt_neox": Architecture(stacks=(NEOX,), readout=("~final_layer_norm", "lm_head")),
     "gpt_neox_sequential": Architecture(stacks=(NEOX_SEQUENTIAL,), readout=("~final_layer_norm", "lm_head")),
     "bert": Architecture(stacks=(BERT,), readout=("cls.predictions",)),

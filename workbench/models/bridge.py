@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.models.architectures import Architecture, Attention, Stack
+from workbench.models.architectures import Architecture, AttentionRow, Stack
 from workbench.models.lens_model import Blocks, LensModel, Sizes
 from workbench.models.sites import Place, Site, Sum, axes, first_tensor
 
@@ -54,7 +54,7 @@ def adapt_bridge(bridge: Any, processor: Any = None, *, name: str | None = None,
             Stack(
                 blocks="blocks",
                 places=points,
-                attention={} if mixed else {"attn": Attention(module=None)},
+                attention={} if mixed else {"attn": AttentionRow(module=None)},
                 embed="embed.hook_out",
                 ln_final="ln_final.hook_out" if "ln_final.hook_out" in seen else None,
                 order="mixer" if mixed else "post" if encoder else "parallel" if parallel else "pre",

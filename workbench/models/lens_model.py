@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from workbench import inputs
 from workbench.errors import MissingCapability, MissingSite, UnknownName
-from workbench.models.architectures import Architecture, Attention, Stack
+from workbench.models.architectures import Architecture, AttentionRow, Stack
 from workbench.models.sites import Site
 
 _LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
@@ -324,7 +324,7 @@ class LensModel:
         Exact for any linear output map, quantised or not; costs one pass of `head * d_head` unit vectors.
         """
         stack, short = self.attention(attention)
-        row: Attention = stack.row.attention[short]
+        row: AttentionRow = stack.row.attention[short]
         if row.o_proj is None:
             raise MissingCapability(f"The row of {self.family} does not say which module writes {attention}'s output.")
         path = stack.paths[layer]
