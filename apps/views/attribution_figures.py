@@ -68,7 +68,7 @@ def layers_map(found: "Residual") -> "go.Figure | None":
     figure = plots.heatmap(
         pd.DataFrame(rows), x="head", y="layer", value="contribution", center=0.0, limits=(-top, top), y_down=True
     )
-    return figure.update_layout(height=430, margin={"t": 20})
+    return figure.update_layout(height=max(430, figure.layout.height or 0), margin={"t": 20})
 
 
 def curves(found: "Residual", quantity: str) -> "go.Figure":
@@ -89,6 +89,7 @@ def curves(found: "Residual", quantity: str) -> "go.Figure":
         y=[*high.tolist(), *low.tolist()[::-1]],
         fill="toself",
         fillcolor="rgba(76,120,168,0.18)",
+        mode="lines",
         line={"width": 0},
         hoverinfo="skip",
         name="80 % of positions",

@@ -4,13 +4,15 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
+from workbench.plots.theme import BLUES
+
 if TYPE_CHECKING:
     import numpy as np
 
 PIXELS = 250_000  # of the whole sprite, which keeps it under about 150 kB
 LEVELS = 24  # shades that the eye tells apart on a small picture; fewer compress better
 
-LIGHT = ((255, 255, 255), (206, 222, 238), (107, 160, 205), (27, 81, 135), (6, 26, 54))
+LIGHT = BLUES
 DARK = ((24, 29, 33), (26, 58, 92), (46, 112, 170), (133, 190, 236), (245, 251, 255))
 """Colours from no attention to all of it: one hue, so that lightness alone carries the value."""
 

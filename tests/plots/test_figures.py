@@ -31,7 +31,7 @@ def test_heatmap_puts_each_number_in_its_cell():
     assert list(figure.layout.xaxis.tickvals) == [0, 1]
     assert list(figure.layout.yaxis.ticktext) == ["embed", "0"]
     assert figure.layout.yaxis.autorange is None
-    assert trace.customdata[0][1] == "layer embed<br>pos 1 a"
+    assert trace.customdata[0][1] == "layer embed<br>pos 1 a<br>answer x"
 
 
 def test_heatmap_scales_are_what_was_asked():
@@ -72,6 +72,37 @@ def test_bars_stand_where_their_row_says():
     assert lying.layout.yaxis.autorange == "reversed"
 
 
+@pytest.mark.parametrize("rows", [3, 63, 500])
+def test_lying_bars_have_room_for_their_names(rows):
+    frame = pd.DataFrame({"part": [f"blocks.{i}.attn_out" for i in range(rows)], "v": range(rows)})
+    layout = plots.bars(frame, x="part", y="v", horizontal=True).layout
+    drawn = (layout.height or 450) - 100  # margins and the other axis
+    assert drawn / len(layout.yaxis.ticktext) >= 16, "a line of 13 px text"
+    assert rows == 500 or len(layout.yaxis.ticktext) == rows
+
+
+def cells(rows: int, columns: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        [(x, y, 0.5, " considerable") for y in range(rows) for x in range(columns)], columns=["x", "y", "v", "w"]
+    )
+
+
+def test_words_in_cells_have_room():
+    figure = plots.heatmap(cells(31, 17), x="x", y="y", value="v", text="w")
+    (trace,) = figure.data
+    letters = max(len(word) for row in trace.text for word in row)
+    assert (figure.layout.width - 190) // 17 / letters >= 0.7 * trace.textfont.size, "a letter is 0.6 wide"
+    assert trace.textfont.size >= 10
+    assert (figure.layout.height - 130) / 31 >= 16
+    assert trace.customdata[3][5] == "y 3<br>x 5<br>w ␣considerable"
+
+
+def test_words_that_have_no_room_are_left_to_the_pointer():
+    (trace,) = plots.heatmap(cells(3, 60), x="x", y="y", value="v", text="w").data
+    assert trace.text is None and trace.texttemplate is None
+    assert trace.customdata[0][0].endswith("w ␣considerable")
+
+
 def test_many_ticks_are_thinned():
     frame = pd.DataFrame({"x": range(500), "v": range(500)})
     ticks = plots.bars(frame, x="x", y="v").layout.xaxis
@@ -89,7 +120,7 @@ def test_head_grid_is_one_picture_with_every_head_where_it_belongs():
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert pixels.shape == (8, 12, 3)
     assert (pixels[4:, 8:] == pixels[7, 11]).all()
-    assert pixels[7, 11].sum() > pixels[0, 3].sum() > pixels[0, 0].sum(), "brighter is stronger; query 0 is at the top"
+    assert pixels[7, 11].sum() < pixels[0, 3].sum() < pixels[0, 0].sum(), "darker is stronger; query 0 is at the top"
     (clicks,) = figure.data
     assert [tuple(c) for c in clicks.customdata] == [(layer, head) for layer in range(2) for head in range(3)]
     assert list(zip(clicks.y, clicks.x, strict=True)) == [(layer, head) for layer in range(2) for head in range(3)]
@@ -101,7 +132,29 @@ def test_head_grid_keeps_a_gap_between_heads():
     data = base64.b64decode(figure.layout.images[0].source.partition("base64,")[2])
     row = np.asarray(Image.open(io.BytesIO(data)).convert("L"))[2].astype(int)
     assert len(row) == 12
-    assert (row[[0, 5, 6, 11]] < row[2]).all()
+    assert (row[[0, 5, 6, 11]] > row[2]).all()
+
+
+def test_head_grid_shades_by_the_square_root_in_the_colours_of_the_theme():
+    from workbench.plots.theme import BLUES
+
+    values = np.array([[0, 64], [255, 255]], dtype=np.uint8)  # 64 / 255 has the root 0.501, the middle of the scale
+    figure = plots.head_grid(values[None, None], gap=0)
+    data = base64.b64decode(figure.layout.images[0].source.partition("base64,")[2])
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert abs(pixels - np.array([[BLUES[0], BLUES[2]], [BLUES[4], BLUES[4]]])).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 8, 8), (12, 12, 8, 8), (30, 9, 8, 8), (3, 20, 8, 4)])
+def test_head_grid_fills_the_plot_and_no_more(shape):
+    figure = plots.head_grid(np.zeros(shape, dtype=np.uint8))
+    layout, (layers, heads, height, width) = figure.layout, shape
+    assert list(layout.xaxis.range) == [-0.5, heads - 0.5]
+    assert list(layout.yaxis.range) == [layers - 0.5, -0.5]
+    assert layout.xaxis.constrain == layout.yaxis.constrain == "domain", "else plotly widens the ranges instead"
+    across = (layout.width - layout.margin.l - layout.margin.r) / heads
+    down = (layout.height - layout.margin.t - layout.margin.b) / layers
+    assert down / across == pytest.approx(height / width, rel=0.02)
 
 
 def test_drawing_changes_no_global_style():

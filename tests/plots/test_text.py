@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from workbench import plots
-from workbench.plots.text import plain, visible
+from workbench.plots.text import plain, sentence, visible
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -32,6 +32,39 @@ def test_shows_a_token_as_it_is(token, shown):
     assert plain(token) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("blocks.attn, layer 0", "blocks.attn, layer 0"),
+        ("logit of ' Mary'", "logit of &#39; Mary&#39;"),
+        ("<b> x</b>", "&lt;b&gt; x&lt;/b&gt;"),
+        ("a\nb", "a⏎b"),
+        (" Mary", "␣Mary"),
+        ("  ", "␣␣"),
+        ("", "(empty)"),
+    ],
+)
+def test_a_sentence_keeps_the_spaces_between_its_words(text, shown):
+    assert sentence(text) == shown
+
+
+def test_titles_axes_and_legends_have_spaces_and_tokens_show_theirs():
+    frame = pd.DataFrame(
+        {"the place": [0, 1], "a value": [1.0, 2.0], "who": ["one of us", "two"], "token": [" a", "b"]}
+    )
+    for draw in (plots.bars, plots.lines):
+        figure = draw(frame, x="the place", y="a value", color="who", x_labels="token", title="A title of words")
+        assert figure.layout.title.text == "A title of words"
+        assert figure.layout.xaxis.title.text == "the place"
+        assert figure.layout.yaxis.title.text == "a value"
+        assert figure.data[0].name == "one of us"
+        assert figure.layout.xaxis.ticktext[0] == "␣a"
+    figure = plots.heatmap(frame, x="the place", y="who", value="a value", x_labels="token", text="token")
+    assert figure.data[0].colorbar.title.text == "a value"
+    assert figure.data[0].text[0][0] == "␣a"
+    assert figure.data[0].customdata[0][0] == "who one␣of␣us<br>the place 0 ␣a<br>token ␣a"
+
+
 def test_cuts_before_it_escapes():
     assert plain("<" * 9, limit=4) == "&lt;&lt;&lt;…"
 
@@ -41,6 +74,8 @@ def test_nothing_is_markup_and_nothing_is_lost(text):
     shown = plain(text)
     assert not set(shown) & set("<>$\n\r\t")
     assert html.unescape(shown) == visible(text)
+    assert not set(sentence(text)) & set("<>$\n\r\t")
+    assert html.unescape(sentence(text)).replace(" ", "␣") == visible(text)
 
 
 def texts(value):

@@ -5,6 +5,6 @@ from workbench.plots.export import write_figure as write_figure
 from workbench.plots.head_grid import head_grid as head_grid
 from workbench.plots.heatmap import heatmap as heatmap
 from workbench.plots.lines import lines as lines
-from workbench.plots.text import plain as plain
+from workbench.plots.text import plain as plain, sentence as sentence
 
-__all__ = ["bars", "head_grid", "heatmap", "lines", "plain", "write_figure"]
+__all__ = ["bars", "head_grid", "heatmap", "lines", "plain", "sentence", "write_figure"]

@@ -4,17 +4,23 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
-from workbench.plots.theme import SEQUENTIAL, styled
+from workbench.plots.text import sentence
+from workbench.plots.theme import BLUES, styled
 
 if TYPE_CHECKING:
     import numpy as np
     import plotly.graph_objects as go
 
+_GAP = 255
+"""The palette's last colour is what lies between the pictures; the first 255 are the scale."""
+_BETWEEN = (213, 218, 225)
+
 
 def head_grid(thumbnails: "np.ndarray", *, gap: int = 2, title: str = "") -> "go.Figure":
     """One small picture for each layer (row) and head (column), clickable.
 
-    `thumbnails` is (layer, head, query, key), uint8, 255 the strongest; each is drawn with query 0 at the top.
+    `thumbnails` is (layer, head, query, key), uint8, 255 the strongest; each is drawn with query 0 at the top, the
+    darker the stronger, by the square root of the value, so that a tenth of the attention is still to be seen.
     Clicks come from an invisible marker at each picture's centre, whose `customdata` is (layer, head): plotly
     reports none on images.
     """
@@ -37,16 +43,20 @@ def head_grid(thumbnails: "np.ndarray", *, gap: int = 2, title: str = "") -> "go
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
-    styled(figure, title={"text": title} if title else None)
-    figure.update_xaxes(title="head", range=[-0.5, heads - 0.5], showgrid=False, zeroline=False, dtick=1)
+    side = max(22.0, min(96.0, 1100 / heads, 1500 / layers))  # pixels of a picture
+    size = {"width": round(heads * side) + 90, "height": round(layers * side * height / width) + 100}
+    styled(figure, title={"text": sentence(title)} if title else None, margin={"l": 60, "r": 30, "t": 50, "b": 50})
+    figure.update_layout(**size)
+    axis = {"showgrid": False, "zeroline": False, "dtick": 1, "constrain": "domain"}
+    figure.update_xaxes(title="head", range=[-0.5, heads - 0.5], constraintoward="left", **axis)
     return figure.update_yaxes(
-        title="layer", range=[layers - 0.5, -0.5], showgrid=False, zeroline=False, scaleanchor="x",
-        scaleratio=height / width, constrain="domain",
+        title="layer", range=[layers - 0.5, -0.5], scaleanchor="x", scaleratio=height / width, constraintoward="top",
+        **axis,
     )  # fmt: skip
 
 
 def png_uri(picture: "np.ndarray") -> str:
-    """A (height, width) uint8 picture as a PNG data address in the house colours; value 0 and gaps stay dark."""
+    """A (height, width) picture of places in the palette as a PNG data address in the house colours."""
     from PIL import Image
 
     image = Image.fromarray(picture, mode=None).convert("P")
@@ -59,7 +69,9 @@ def png_uri(picture: "np.ndarray") -> str:
 def _mosaic(thumbnails: "np.ndarray", gap: int) -> "np.ndarray":
     import numpy as np
 
-    padded = np.pad(thumbnails, ((0, 0), (0, 0), (gap // 2, gap - gap // 2), (gap // 2, gap - gap // 2)))
+    shade = np.round(np.sqrt(np.arange(256) / 255) * (_GAP - 1)).astype(np.uint8)
+    around = (gap // 2, gap - gap // 2)
+    padded = np.pad(shade[thumbnails], ((0, 0), (0, 0), around, around), constant_values=_GAP)
     layers, heads, height, width = padded.shape
     return np.ascontiguousarray(padded.transpose(0, 2, 1, 3).reshape(layers * height, heads * width))
 
@@ -67,5 +79,6 @@ def _mosaic(thumbnails: "np.ndarray", gap: int) -> "np.ndarray":
 def _palette() -> bytes:
     from plotly.colors import sample_colorscale, unlabel_rgb
 
-    colors = sample_colorscale(SEQUENTIAL, [i / 255 for i in range(256)])
-    return bytes(round(channel) for color in colors for channel in unlabel_rgb(color))
+    scale = [f"rgb{colour}" for colour in BLUES]
+    colors = [unlabel_rgb(color) for color in sample_colorscale(scale, [i / (_GAP - 1) for i in range(_GAP)])]
+    return bytes(round(channel) for color in [*colors, _BETWEEN] for channel in color)

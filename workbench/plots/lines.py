@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from workbench.plots.text import plain
+from workbench.plots.text import plain, sentence
 from workbench.plots.theme import styled
-from workbench.plots.ticks import places, ticks
+from workbench.plots.ticks import THIN, places, ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,13 +32,13 @@ def lines(
         figure.add_scatter(
             x=[at[v] for v in rows[x]] if at else rows[x].tolist(),
             y=rows[y].tolist(),
-            name=plain(name) if color else None,
+            name=sentence(name) if color else None,
             mode="lines+markers" if markers else "lines",
             text=[plain(v) for v in rows[x_labels or x]],
-            hovertemplate=f"{plain(x)} %{{text}}<br>{plain(y)} %{{y:.4g}}",
+            hovertemplate=f"{sentence(x)} %{{text}}<br>{sentence(y)} %{{y:.4g}}",
         )
-    styled(figure, title={"text": plain(title)} if title else None, showlegend=color is not None)
+    styled(figure, title={"text": sentence(title)} if title else None, showlegend=color is not None)
     if color is not None:
-        figure.update_layout(legend={"title": {"text": plain(color)}})
-    figure.update_xaxes(title=plain(x), **(ticks(frame, x, x_labels) if at else {}))
-    return figure.update_yaxes(title=plain(y))
+        figure.update_layout(legend={"title": {"text": sentence(color)}})
+    figure.update_xaxes(title=sentence(x), **(ticks(frame, x, x_labels, most=THIN) if at else {}))
+    return figure.update_yaxes(title=sentence(y))

@@ -1,4 +1,4 @@
-"""Token text as plotly may show it: nothing a model or a user wrote is ever read as markup."""
+"""Text as plotly may show it: nothing a model or a user wrote is ever read as markup; spaces of tokens are seen."""
 
 import unicodedata
 
@@ -13,6 +13,16 @@ def plain(token: object, *, limit: int | None = None) -> str:
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
     return "".join(_ESCAPED.get(c, c) for c in visible(text)) or "(empty)"
+
+
+def sentence(text: object) -> str:
+    """`text` of a title, an axis or a legend: escaped like a token, but a space between words stays a space."""
+    shown, inner = plain(text), len(str(text).strip(" "))
+    if not inner:
+        return shown
+    start = len(str(text)) - len(str(text).lstrip(" "))
+    end = len(str(text)) - len(str(text).rstrip(" "))
+    return shown[:start] + shown[start : len(shown) - end].replace(_SHOWN[" "], " ") + shown[len(shown) - end :]
 
 
 def visible(token: object) -> str:

@@ -11,6 +11,8 @@ INK = "#7a8190"
 GRID = "rgba(128, 134, 150, 0.22)"
 SEQUENTIAL = "Viridis"
 DIVERGING = "RdBu"
+BLUES = ((255, 255, 255), (206, 222, 238), (107, 160, 205), (27, 81, 135), (6, 26, 54))
+"""From no attention to all of it, on white: one hue, so that lightness alone carries the value."""
 CYCLE = ("#4c78a8", "#f58518", "#3aa58f", "#e45756", "#a678de", "#b88d3b", "#d67195", "#7f8794")
 """Colours of series, in order; each differs in lightness from its neighbours."""
 
