@@ -1,5 +1,7 @@
 """What a person types or hands over, and the labels and answers they get back."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -121,3 +123,52 @@ def test_bad_input_is_a_sentence(family, given, message):
 def test_a_token_that_is_not_one(answer):
     with pytest.raises(BadInput):
         tiny_model("gpt2").token_id(answer)
+
+
+def test_a_ready_batch_is_taken_as_it_is_and_lists_become_tensors():
+    model = tiny_model("gpt2")
+    batch = model.encode("abc")
+    assert all(model.encode(batch)[name] is value for name, value in batch.items())
+    found = model.encode({"input_ids": [[1, 2, 3]]})
+    assert found["input_ids"].tolist() == [[1, 2, 3]]
+    assert model.logits(found).shape == (1, 3, 98)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_encode_gave_it_takes_again(family):
+    model = tiny_model(family)
+    batch = model.encode(example_input(family))
+    assert model.encode(batch) == batch
+
+
+IDS = torch.tensor([[1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "message"),
+    [
+        ("gpt2", {}, "needs 'input_ids'; it holds nothing"),
+        ("gpt2", {"foo": 1}, "needs 'input_ids'; it holds foo"),
+        ("gpt2", {"input_ids": [[1, 2, 99]]}, "run from 0 to 97; got 1 to 99"),
+        ("gpt2", {"input_ids": torch.tensor([[-1, 2]])}, "run from 0 to 97; got -1 to 2"),
+        ("gpt2", {"input_ids": [[1], [2, 3]]}, "'input_ids' of the batch"),
+        ("gpt2", {"input_ids": "abc"}, "'input_ids' of the batch"),
+        ("gpt2", {"input_ids": [1, 2, 3]}, "shape (batch, pos)"),
+        ("gpt2", {"input_ids": torch.zeros((1, 65), dtype=torch.long)}, "65 tokens long"),
+        ("gpt2", {"input_ids": IDS.bool()}, "Token ids are integers"),
+        ("gpt2", {"input_ids": IDS, "attention_mask": [[1, 1]]}, "attention_mask has the shape (1, 2)"),
+        ("gpt2", [True, False], "not a list of bool"),
+        ("gpt2", torch.tensor([True, False]), "Token ids are integers"),
+        ("t5", {"input_ids": IDS}, "needs 'decoder_input_ids'"),
+        ("t5", {"input_ids": IDS, "decoder_input_ids": [[99]]}, "run from 0 to 97"),
+        ("vit", {"input_ids": IDS}, "needs 'pixel_values'; it holds input_ids"),
+        ("vit", {"pixel_values": torch.zeros(1, 4, 16, 16)}, "(batch, 3, height, width), not (1, 4, 16, 16)"),
+        ("vit", torch.zeros(4, 16, 16), "(batch, 3, height, width), not (1, 4, 16, 16)"),
+        ("ast", {"input_features": torch.zeros(1, 3)}, "needs 'input_values'"),
+        ("clip", {"input_ids": IDS}, "needs 'pixel_values'"),
+        ("micro", {"ids": IDS}, "needs 'input_ids'"),
+    ],
+)
+def test_a_batch_that_cannot_be_used_is_a_sentence(family, given, message):
+    with pytest.raises(BadInput, match=re.escape(message)):
+        tiny_model(family).encode(given)

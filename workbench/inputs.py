@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from workbench import media
+from workbench import media, ready
 from workbench.errors import BadInput
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ TARGET_MARK = " => "
 def encode(model: "LensModel", x: Any, *, target: str | None = None, bos: bool | None = None) -> dict[str, Tensor]:
     """See `LensModel.encode`."""
     if isinstance(x, Mapping):
-        return dict(x)
+        return ready.checked(model, x, lambda ids: _rows(model, ids, None))
     found = _ENCODERS[model.reads](model, x, target, bos)
     return {name: _moved(model, value) for name, value in found.items()}
 
@@ -46,14 +46,14 @@ def _encode_text(model: "LensModel", x: Any, target: str | None, bos: bool | Non
 
 def _rows(model: "LensModel", x: Any, bos: bool | None) -> list[list[int]]:
     if isinstance(x, Tensor):
-        if x.is_floating_point() or x.ndim not in (1, 2) or x.numel() == 0:
+        if x.is_floating_point() or x.dtype == torch.bool or x.ndim not in (1, 2) or x.numel() == 0:
             raise BadInput(f"Token ids are integers of shape (pos) or (batch, pos), not {x.dtype} {tuple(x.shape)}.")
         rows = x.reshape(-1, x.shape[-1]).tolist()
     elif isinstance(x, str):
         rows = [_ids(model, x, bos)]
     elif isinstance(x, Sequence) and x and all(isinstance(one, str) for one in x):
         rows = [_ids(model, one, bos) for one in x]
-    elif isinstance(x, Sequence) and x and all(isinstance(one, int) for one in x):
+    elif isinstance(x, Sequence) and x and all(isinstance(one, int) and not isinstance(one, bool) for one in x):
         rows = [list(x)]
     else:
         raise BadInput(f"{model.name} reads text: a string, a list of strings, or token ids, not {_kind(x)}.")
@@ -116,7 +116,7 @@ def _decoder_ids(model: "LensModel", target: str | None, n_rows: int) -> Tensor:
 
 def _encode_image(model: "LensModel", x: Any, target: str | None, bos: bool | None) -> dict[str, Tensor]:
     if isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (3, 4):
-        return {"pixel_values": x if x.ndim == 4 else x[None]}
+        return {"pixel_values": ready.check_pixels(model, x if x.ndim == 4 else x[None])}
     pictures = [media.image(one) for one in (x if isinstance(x, list) else [x])]
     if model.processor is None:
         raise BadInput(f"{model.name} was adapted without an image processor: give a tensor (batch, 3, height, width).")
@@ -158,7 +158,9 @@ _ENCODERS: Mapping[str, Callable[["LensModel", Any, str | None, bool | None], di
 
 
 def _kind(x: Any) -> str:
-    return "an empty list" if isinstance(x, Sequence) and not x else type(x).__name__
+    if isinstance(x, Sequence) and not isinstance(x, str):
+        return f"a {type(x).__name__} of {type(x[0]).__name__}" if x else "an empty list"
+    return type(x).__name__
 
 
 # ---- back to what a person reads -----------------------------------------------------------------------------------
