@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from logging import Handler as StdHandler, LogRecord
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,48 @@ def test_the_catalogue_is_read_without_torch() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "'torch'" not in loaded
     assert "'transformers'" not in loaded
+
+
+def test_a_folder_may_be_given_as_a_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(folder).name == "tiny-llama"
+    monkeypatch.chdir(folder.parents[1])
+    assert load(Path(folder.parent.name) / folder.name).name == "tiny-llama"  # not an id on the hub
+    assert checkpoints(folder) == {}
+
+
+@pytest.mark.parametrize("name", [None, 5, b"micro", ""])
+def test_a_name_that_is_none_is_a_sentence(name: object) -> None:
+    for function in (load, checkpoints):
+        with pytest.raises(BadInput, match="A model is named by a text"):
+            function(name)  # type: ignore[arg-type]
+
+
+def test_a_torch_dtype_and_device_are_names_too() -> None:
+    assert load("tiny:gpt2", dtype=torch.bfloat16, device=torch.device("cpu")).dtype == torch.bfloat16
+    with pytest.raises(BadInput, match="No dtype 'int8'"):
+        load("tiny:gpt2", dtype=torch.int8)
+
+
+def test_the_tokenizer_of_a_folder_does_not_warn_by_itself(folder: Path) -> None:
+    from transformers.utils import logging
+
+    model = load(folder)
+    seen: list[str] = []
+    logger = logging.get_logger("transformers.tokenization_utils_base")
+    handler = Handler(seen)
+    logger.addHandler(handler)
+    try:
+        model.processor.model_max_length = 2
+        model.encode("the cat sat")
+    finally:
+        logger.removeHandler(handler)
+    assert seen == []
+
+
+class Handler(StdHandler):
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def emit(self, record: LogRecord) -> None:
+        self.seen.append(record.getMessage())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from workbench.errors import BadInput, Stopped, UnknownName, WorkbenchError
 from workbench.models.catalogue import CATALOGUE, DEFAULT, BundledSource
 
 if TYPE_CHECKING:
+    import torch
+
     from workbench.models.lens_model import LensModel
     from workbench.models.sources import Fetched
 
@@ -16,25 +19,27 @@ TINY, HUB = "tiny:", "hf:"
 
 
 def load(
-    name: str = DEFAULT,
+    name: str | PathLike[str] = DEFAULT,
     *,
     revision: str | None = None,
     checkpoint: int | str | None = None,
-    dtype: str = "float32",
-    device: str = "cpu",
+    dtype: "str | torch.dtype" = "float32",
+    device: "str | torch.device" = "cpu",
     trust_remote_code: bool = False,
     source: str | None = None,
 ) -> "LensModel":
     """A model ready to be looked into.
 
     `name` is a catalogue name (`workbench models`), a Hugging Face id (`org/name`, or `hf:gpt2` where there is no
-    slash), a local folder, or `tiny:FAMILY`, a small random model. `revision` is a branch, tag or commit on the hub.
-    `checkpoint` is a training checkpoint: an int counts them (0 the first, -1 the last), a text chooses by value
-    ("step1000" or "1000"); `checkpoints(name)` lists them. `dtype` is float32, float16, bfloat16, float64 or auto (as
-    stored); `device` is cpu, cuda, mps or auto. `source` ("hub", "package") insists on one source of the catalogue.
+    slash), a local folder (a `Path` always is one), or `tiny:FAMILY`, a small random model. `revision` is a branch, tag
+    or commit on the hub. `checkpoint` is a training checkpoint: an int counts them (0 the first, -1 the last), a text
+    chooses by value ("step1000" or "1000"); `checkpoints(name)` lists them. `dtype` is float32, float16, bfloat16,
+    float64 or auto (as stored), or torch's own; `device` is cpu, cuda, mps or auto. `source` ("hub", "package") insists
+    on one source of the catalogue.
     Raises `UnknownName`, `Unavailable`, `BadFile`, `BadWeights` or `UnsupportedModel`.
     """
-    target = _device(device)
+    name, dtype = _text(name), str(dtype).removeprefix("torch.")
+    target = _device(str(device))
     if name.startswith(TINY):
         _refuse(name, revision=revision, checkpoint=checkpoint, source=source)
         return _tiny(name.removeprefix(TINY), dtype, target)
@@ -45,7 +50,16 @@ def load(
     return _from_folder(name, fetched, dtype, target, trust_remote_code)
 
 
-def load_or_micro(name: str = DEFAULT, **options: Any) -> "tuple[LensModel, str | None]":
+def _text(name: object) -> str:
+    """A name as text; a path becomes one that cannot be taken for an id on the hub."""
+    if isinstance(name, PathLike) and isinstance(path := name.__fspath__(), str):
+        return str(Path(path).expanduser().absolute())
+    if not isinstance(name, str) or not name.strip():
+        raise BadInput(f"A model is named by a text or a folder's path, such as load({DEFAULT!r}), not {name!r}.")
+    return name
+
+
+def load_or_micro(name: str | PathLike[str] = DEFAULT, **options: Any) -> "tuple[LensModel, str | None]":
     """`load(name, **options)`, or the model that needs no download and a sentence saying why."""
     try:
         return load(name, **options), None
@@ -55,14 +69,14 @@ def load_or_micro(name: str = DEFAULT, **options: Any) -> "tuple[LensModel, str 
         return load("micro"), f"Showing the model 'micro' instead of {name!r}: {error}"
 
 
-def checkpoints(name: str) -> Mapping[int, str]:
+def checkpoints(name: str | PathLike[str]) -> Mapping[int, str]:
     """The training checkpoints of a hub model or a local folder: step to revision or subfolder, in order.
 
     They are the branches and tags named like `step1000`, or the subfolders named like `checkpoint-1000`.
     """
     from workbench.models.sources import hub
 
-    kind, where = _resolved(name)
+    kind, where = _resolved(_text(name))
     if kind == "folder":
         return hub.numbered(path.name for path in Path(where).iterdir() if (path / "config.json").exists())
     return hub.steps(where)
