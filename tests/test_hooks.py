@@ -205,3 +205,27 @@ def test_says_what_is_wrong():
     misshapen = pytest.raises(BadInput, match=r"must give a tensor of shape \(1, 4, 16\), not \(4, 16\)")
     with misshapen, editing(model, {"embed": lambda value: value[0]}):
         run(model, model.encode("abc"))
+
+
+def test_popping_a_value_that_is_not_there_says_why():
+    model = tiny_model("gpt2")
+    with reading(model, ["embed"]) as values:
+        run(model, model.encode("ab"))
+    for ask in (lambda: values["ln_final"], lambda: values.pop("ln_final")):
+        with pytest.raises(MissingSite, match="No value of 'ln_final'"):
+            ask()
+    assert values.pop("ln_final", None) is None
+    assert values.pop("embed").shape[0] == 1 and not values
+
+
+def test_one_site_may_be_named_by_itself():
+    model = tiny_model("gpt2")
+    with reading(model, "blocks.0.attn_out") as values:
+        run(model, model.encode("ab"))
+    assert list(values) == ["blocks.0.attn_out"]
+
+
+def test_an_edit_that_cannot_be_called_is_a_sentence():
+    with pytest.raises(BadInput, match=r"The edit of 'embed' must be a function of a tensor, not int"):  # noqa: SIM117
+        with editing(tiny_model("gpt2"), {"embed": 5}):
+            pass

@@ -259,3 +259,9 @@ def test_what_is_in_memory_is_stamped_by_its_digest(given, tiny):
     assert plain(np.zeros((2, 2))) == picture != plain(np.ones((2, 2)))
     assert plain(torch.tensor([[1, 2]])) == ((1, 2),)
     assert plain(Path("a") / "b") == "a/b"
+
+
+@pytest.mark.parametrize("first", ["smollm2-135m", None, torch.nn.Linear(1, 1)])
+def test_what_is_not_a_model_is_a_sentence(given, first):
+    with pytest.raises(BadInput, match=r"test-declared takes a model: load or adapt it first"):
+        given(first, "ab")

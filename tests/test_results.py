@@ -197,3 +197,9 @@ def test_shows_itself_in_a_notebook_without_markup_of_tokens():
 
 def test_results_are_changed_by_replacing():
     assert replace(sample(), tokens=("x", "y")).tokens == ("x", "y")
+
+
+@pytest.mark.parametrize("path", [5, None, b"r"])
+def test_what_is_no_path_is_a_sentence(path):
+    with pytest.raises(BadInput, match="load_result takes the path of a saved result, not"):
+        load_result(path)

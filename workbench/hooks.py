@@ -42,14 +42,18 @@ class Values(dict[str, Tensor]):
             " by that site."
         )
 
+    def pop(self, site: str, *default: Any) -> Any:  # type: ignore[override]
+        """Take a value out; without a default, one that is not there is the same error as `values[site]`."""
+        return super().pop(site, *default) if default or site in self else self[site]
+
 
 @contextmanager
-def reading(model: LensModel, sites: Iterable[str], *, gradients: bool = False) -> Iterator[Values]:
+def reading(model: LensModel, sites: str | Iterable[str], *, gradients: bool = False) -> Iterator[Values]:
     """Fill the yielded mapping with the value of each site on every forward pass inside the block.
 
     With `gradients=True` every value is part of the graph, and its `.grad` is there after a `backward()`.
     """
-    values = Values()
+    values, wanted = Values(), (sites,) if isinstance(sites, str) else sites
 
     def look(site: str) -> Wish:
         def keep(value: Tensor) -> None:
@@ -64,7 +68,7 @@ def reading(model: LensModel, sites: Iterable[str], *, gradients: bool = False) 
 
         return keep_in_graph if gradients else keep
 
-    with _tapped(model, {site: look(site) for site in sites}, order=2):
+    with _tapped(model, {site: look(site) for site in wanted}, order=2):
         yield values
 
 
@@ -74,7 +78,9 @@ def editing(model: LensModel, edits: Mapping[str, Edit]) -> Iterator[None]:
 
     An edit must give a tensor of the same shape. Sites that can only be read are refused.
     """
-    for name in edits:
+    for name, edit in edits.items():
+        if not callable(edit):
+            raise BadInput(f"The edit of {name!r} must be a function of a tensor, not {type(edit).__name__}.")
         if not model.site(name).editable:
             raise MissingSite(f"{model.name} can read {name!r} but not edit it; see `model.sites[...].editable`.")
     with _tapped(model, {name: _checked(name, edit) for name, edit in edits.items()}, order=0):

@@ -81,6 +81,10 @@ class Analysis:
 
     def __call__(self, model: "LensModel", *args: Any, **kwargs: Any) -> Result:
         """Check, run, stamp."""
+        from workbench.models.lens_model import LensModel
+
+        if not isinstance(model, LensModel):
+            raise BadInput(f"{self.name} takes a model: load or adapt it first, as in workbench.load('micro').")
         if sentence := self.why_not(model):
             raise MissingCapability(sentence)
         try:

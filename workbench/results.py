@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench import resultfile
-from workbench.errors import BadFile
+from workbench.errors import BadFile, BadInput
 from workbench.files import write_atomically
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Result(ABC):
 
 def load_result(path: str | PathLike[str]) -> Result:
     """Read back what `Result.save` wrote. Anything else, or a single altered byte, raises `BadFile`."""
+    if not isinstance(path, str | PathLike):
+        raise BadInput(f"load_result takes the path of a saved result, not {type(path).__name__}.")
     path = Path(path)
     try:
         data = path.read_bytes()
