@@ -192,7 +192,7 @@ def test_bad_inputs_are_named_before_anything_runs(inputs, says):
 
 def test_bad_options_are_refused():
     model = tiny_model("gpt2")
-    with pytest.raises(BadInput, match="batch_size must be at least 1"):
+    with pytest.raises(BadInput, match="batch_size must be a whole number of at least 1"):
         capture(model, TEXTS, "embed", batch_size=0)
     with pytest.raises(BadInput, match="batch of 2"):
         capture(model, [torch.ones(2, 3, dtype=torch.int64)], "embed")
@@ -235,3 +235,20 @@ def test_it_reports_progress_and_stops_when_asked():
 def test_it_is_public():
     assert workbench.capture is capture
     assert isinstance(workbench.capture(tiny_model("gpt2"), ["abc"], "embed"), Activations)
+
+
+def test_a_batch_size_that_is_no_whole_number_is_a_sentence():
+    for size in (2.5, "2", True, None):
+        with pytest.raises(BadInput, match="batch_size must be a whole number of at least 1, not"):
+            capture(tiny_model("gpt2"), TEXTS, "embed", batch_size=size)
+
+
+def test_shows_itself_in_a_line_and_as_a_table():
+    found = capture(tiny_model("gpt2"), TEXTS, ["embed", "blocks.0.attn.pattern"])
+    n_rows = sum(len(text) + 1 for text in TEXTS)  # each has a BOS
+    line = repr(found)
+    assert line.startswith(f"Activations({len(TEXTS)} inputs, {n_rows} rows, 2 sites, ") and len(line) < 200
+    assert "embed" in line and "tensor" not in line
+    table = found._repr_html_()
+    assert "<table" in table and f"({n_rows}, 16)" in table and "blocks.0.attn.pattern" in table
+    assert "tensor(" not in table

@@ -73,8 +73,8 @@ class Plan:
 
 def plan(inputs: Inputs, batch_size: int, by_length: bool) -> Plan:
     """Encode every input once and put neighbours (in length, when `by_length`) into batches."""
-    if batch_size < 1:
-        raise BadInput(f"batch_size must be at least 1, not {batch_size}.")
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise BadInput(f"batch_size must be a whole number of at least 1, not {batch_size!r}.")
     digest, groups = hashlib.sha256(), {}
     tokens: dict[str, list[int]] = {}
     for number in progress.track(range(len(inputs)), label="encoding"):

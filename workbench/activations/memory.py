@@ -1,5 +1,6 @@
 """`Activations`: captured values in memory, with the table that says which token each row belongs to."""
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,6 +66,21 @@ class Activations:
         """Bytes of all values."""
         every = (part for value in self.values.values() for part in (value if isinstance(value, tuple) else (value,)))
         return sum(part.nbytes for part in every)
+
+    def __repr__(self) -> str:
+        """One line: how many inputs, rows and sites, and their size."""
+        n_inputs = len(self.rows().input.unique())
+        names = ", ".join(self.sites[:3]) + (", ..." if len(self.sites) > 3 else "")
+        size = f"{self.nbytes / 1e6:.1f} MB"
+        return f"Activations({n_inputs} inputs, {len(self)} rows, {len(self.sites)} sites, {size}: {names})"
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        shapes = [f"{len(v)} tensors" if isinstance(v, tuple) else str(tuple(v.shape)) for v in self.values.values()]
+        kinds = [column.dtype for column in self.columns]
+        table = pd.DataFrame({"site": self.sites, "shape": shapes, "dtype": kinds})
+        return f"<p>{html.escape(repr(self))}</p>{table.to_html(index=False, border=0, max_rows=20)}"
 
     def __len__(self) -> int:
         """Rows of the first site's side."""
