@@ -1,6 +1,7 @@
 """The command line: what it prints, how it ends, and what it must not import to say so."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from workbench.cli.app import command
 from workbench.index import index
 from workbench.models.catalogue import CATALOGUE
 
+SIZES = "--batch-size must be a whole number of at least 1, not {}."
 LENS = ("run", "logit-lens", "--model", "micro")
 
 
@@ -136,6 +138,10 @@ def test_token_text_cannot_command_the_terminal(capsys):
         (("run", "logit-lens", "ab", "--model", "tiny:dinov2"), "dinov2"),
         (("check", "tiny:nope"), "No tiny model called 'nope'"),
         (("app", "--port", "0"), "--port must be from 1 to 65535"),
+        (("fetch", "tiny:nope"), "No tiny model called 'nope'"),
+        (("run", "ablate", "ab", "--model", "micro", "--sites", "embed=mean", "--reference", ""), "prompt is empty"),
+        (("capture", "-", "--sites", "e", "--out", "s", "--batch-size", "x"), SIZES.format("'x'")),
+        (("capture", "-", "--sites", "e", "--out", "s", "--batch-size", "0"), SIZES.format("'0'")),
         (("capture", "no-such-file", "--sites", "embed", "--out", "s"), "There is no file no-such-file"),
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, tuple) else "",
@@ -191,6 +197,41 @@ def test_a_closed_pipe_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+class Refusing(io.StringIO):
+    """A screen that takes text and cannot keep it."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+
+    def write(self, text):
+        return self.refuse("write") or super().write(text)
+
+    def flush(self):
+        self.refuse("flush")
+
+    def refuse(self, now):
+        if now == self.where:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["write", "flush"])
+def test_output_to_a_full_disk_is_one_line_and_code_two(where, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Refusing(where))
+    assert main(["list"]) == 2
+    assert capsys.readouterr().err == "workbench: the output could not be written: No space left on device.\n"
+
+
+def test_output_that_may_not_grow_is_one_line_and_code_two(tmp_path):
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        "from workbench.cli import main; sys.exit(main(['list']))"
+    )
+    with (tmp_path / "out").open("w") as out:
+        done = subprocess.run([sys.executable, "-Bc", code], stdout=out, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "workbench: the output could not be written: File too large.\n")
+
+
 def test_checks_a_model(capsys):
     assert main(["check", "tiny:gpt2"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -210,6 +251,8 @@ def test_a_failed_check_shows_in_the_exit_code(monkeypatch, capsys):
 def test_fetches_nothing_for_a_model_that_is_here(capsys):
     assert main(["fetch", "micro"]) == 0
     assert "comes with the workbench" in capsys.readouterr().out
+    assert main(["fetch", "tiny:gpt2"]) == 0
+    assert "there is nothing to fetch" in capsys.readouterr().out
 
 
 def test_captures_to_a_store_and_again(tmp_path, capsys):
@@ -217,7 +260,7 @@ def test_captures_to_a_store_and_again(tmp_path, capsys):
     arguments = ["capture", str(tmp_path / "texts.txt"), "--model", "micro", "--sites", "blocks.*.resid_post"]
     assert main([*arguments, "--batch-size", "2", "--out", str(tmp_path / "store")]) == 0
     assert main([*arguments, "--batch-size", "2", "--out", str(tmp_path / "store")]) == 0
-    assert "3 inputs" in capsys.readouterr().out
+    assert "3 inputs, 2 sites: " in capsys.readouterr().out
     assert workbench.ActivationStore(tmp_path / "store") is not None
 
 

@@ -319,10 +319,22 @@ def test_running_prints_verdicts_and_ends_with_one_when_a_claim_fails(root, monk
     assert main(["study", "run", "small", "--out", str(tmp_path / "out")]) == 1
     out = capsys.readouterr().out
     assert "fails: Something.\n    one: 1, not > 2" in out
-    assert "2 of 3 claims hold." in out
+    assert "2 of the 3 claims measured here hold, 1 fails." in out
     assert Path(tmp_path / "out" / "findings.json").is_file()
 
 
 def test_listing_studies_does_not_import_torch():
     code = "import sys; from workbench.cli import main; main(['study', 'list']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_what_was_not_measured_is_told_from_what_failed(root, monkeypatch, capsys):
+    expected = root / "small" / "expected.json"
+    said = json.loads(expected.read_text())
+    said["claims"][0] |= {"quantity": "later", "form": "train"}
+    said["claims"][1] |= {"not_reproduced": "One is not that large."}
+    expected.write_text(json.dumps(said))
+    monkeypatch.setattr(studies, "run_study", lambda name, **_: studies.running.run_study(name, root=root))
+    assert main(["study", "run", "small"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "1 of the 2 claims measured here holds, 1 does not reproduce; 1 was not measured in this form."

@@ -19,23 +19,24 @@ def add_to(commands: Any) -> None:
     capture.add_argument("inputs", type=Path, metavar="FILE", help="one input a line: a text, or a path for images")
     capture.add_argument("--sites", action="append", required=True, metavar="SITE", help="may be given several times")
     capture.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the store; made if not there")
-    capture.add_argument("--batch-size", type=int, default=8, metavar="N", help="inputs run at once (default: 8)")
+    capture.add_argument("--batch-size", default="8", metavar="N", help="inputs run at once (default: 8)")
     capture.add_argument("--model", default=load.DEFAULT, help=f"{load.NAMES} (default: {load.DEFAULT})")
     load.add_options(capture)
     capture.set_defaults(handle=_capture)
 
 
 def _capture(arguments: argparse.Namespace) -> int:
+    size = arguments.batch_size
+    if not size.isdecimal() or int(size) < 1:
+        raise BadInput(f"--batch-size must be a whole number of at least 1, not {size!r}.")
     inputs = _lines(arguments.inputs)
-    if arguments.batch_size < 1:
-        raise BadInput(f"--batch-size must be at least 1, not {arguments.batch_size}.")
     from workbench.capture import capture
 
     with progress.shown():
         model = load.load(arguments.model, arguments)
         sites = tuple(site for given in arguments.sites for site in given.split(","))
-        capture(model, inputs, sites, batch_size=arguments.batch_size, store=arguments.out)
-    print(f"{len(inputs)} inputs, {len(sites)} sites: {arguments.out}")
+        store = capture(model, inputs, sites, batch_size=int(size), store=arguments.out)
+    print(f"{len(inputs)} inputs, {len(store.sites)} sites: {arguments.out}")
     return 0
 
 

@@ -1,5 +1,7 @@
 """What `workbench` does with its arguments, and how it ends: 0 done, 2 the user's mistake, 1 ours."""
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -11,23 +13,44 @@ from workbench.provenance import own_version
 DEBUG = "WORKBENCH_DEBUG"
 """Set to 1 to see the traceback of any error."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
+"""What the system says where output can go no further: no fault of ours."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     try:
-        arguments = parser().parse_args(argv)
-        return arguments.handle(arguments) or 0
-    except SystemExit as end:  # --help and --version
-        return end.code if isinstance(end.code, int) else 0
+        code = _handled(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where what goes wrong can still be said
+        return code
     except BrokenPipeError:  # `workbench list | head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - or closing stdout would complain once more
+        _mute()
         return 0
     except KeyboardInterrupt:
         return _say("stopped.", 130)
     except WorkbenchError as error:
         return _say(" ".join(str(error).split()), 2)
+    except OSError as error:
+        if error.errno not in FULL:
+            return _bug(error)
+        _mute()
+        return _say(f"the output could not be written: {error.strerror}.", 2)
     except Exception as error:
         return _bug(error)
+
+
+def _handled(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = parser().parse_args(argv)
+        return arguments.handle(arguments) or 0
+    except SystemExit as end:  # --help and --version
+        return end.code if isinstance(end.code, int) else 0
+
+
+def _mute() -> None:
+    """Drop what is still to be printed, or closing stdout would complain once more."""
+    sys.stdout = io.StringIO()
 
 
 def parser() -> Parser:

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from workbench.cli import load, output, progress
+from workbench.errors import UnknownName
 
 
 def add_to(commands: Any) -> None:
@@ -50,6 +51,13 @@ def _fetch(arguments: argparse.Namespace) -> int:
     entry = CATALOGUE.get(arguments.name)
     if entry and any(isinstance(source, BundledSource) for source in entry.sources):
         print(f"{entry.name} comes with the workbench; there is nothing to fetch.")
+        return 0
+    if arguments.name.startswith("tiny:"):
+        from workbench.testing import TINY
+
+        if (family := arguments.name.removeprefix("tiny:")) not in TINY:
+            raise UnknownName("tiny model", family, TINY)
+        print(f"{arguments.name} is made when it is loaded; there is nothing to fetch.")
         return 0
     with progress.shown():
         if entry and arguments.revision is None:

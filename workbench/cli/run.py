@@ -121,8 +121,12 @@ def parse(p: "Param", text: Any) -> Any:
     """The value that a flag's text stands for; what cannot be read goes on as text, for `Param.check` to refuse."""
     if isinstance(text, list):
         wanted = p.item
-        parts = text if wanted is str or p.kind == "prompt" else [part for item in text for part in item.split(",")]
-        return p.check(tuple(_read(part, wanted) for part in parts if part != ""))
+        if text == [""] and p.default != ():  # how `as_command` spells an empty list
+            return p.check(())
+        if wanted is str or p.kind == "prompt":
+            return p.check(tuple(text))
+        parts = [part for item in text for part in item.split(",") if part != ""]
+        return p.check(tuple(_read(part, wanted) for part in parts))
     return p.check(_read(text, p.type))
 
 

@@ -57,11 +57,25 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"{label}: {verdict.claim.says}")
         print(textwrap.fill(f"{verdict.claim.quantity}: {verdict.reason}", 100, initial_indent="    ",
                             subsequent_indent="    "))  # fmt: skip
-    held = sum(verdict.outcome == "holds" for verdict in run.verdicts)
-    print(f"\n{held} of {len(run.verdicts)} claims hold.")
+    print(f"\n{_summary([verdict.outcome for verdict in run.verdicts])}")
     if arguments.out:
         print(f"Kept in {run.save(arguments.out)}.")
     return 0 if run.as_expected else 1
+
+
+def _summary(outcomes: list[str]) -> str:
+    """How many claims hold of those that were measured, and what became of the others."""
+    count = {outcome: outcomes.count(outcome) for outcome in outcomes}
+    held, left = count.get("holds", 0), count.get("not measured", 0)
+    words = [f"{held} of the {len(outcomes) - left} claims measured here {'holds' if held == 1 else 'hold'}"]
+    verbs = {
+        "fails": ("fails", "fail"),
+        "does not reproduce": ("does not reproduce", "do not reproduce"),
+        "holds after all": ("holds after all", "hold after all"),
+    }
+    words += [f"{n} {verbs[outcome][n > 1]}" for outcome in verbs if (n := count.get(outcome, 0))]
+    rest = f"; {left} {'was' if left == 1 else 'were'} not measured in this form" if left else ""
+    return f"{', '.join(words)}{rest}."
 
 
 def _notebook(arguments: argparse.Namespace) -> int:
