@@ -19,6 +19,16 @@ OWN = {
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
 
+OPTIONS = {
+    "start": frozenset[str](),
+    "overview": frozenset({"attention", "sort", "lowest", "locked"}),
+    "head": frozenset({"attention", "layer", "head", "query", "key", "upper", "first", "whole", "from", "pictures"}),
+    "lens": frozenset({"token", "colour", "top_k", "from", "cell"}),
+    "attribution": frozenset({"token", "position", "heads", "show"}),
+    "ablate": frozenset({"attention", "operation", "sites", "token", "position"}),
+}
+"""What the address of such a page may say beside the model and the prompt."""
+
 
 def run() -> None:
     """Draw the menu and the page."""
@@ -32,8 +42,10 @@ def run() -> None:
     st.session_state["state:menu"] = {**analyses, **menu}
     start, *look = menu.values()
     chosen = st.navigation({"": [start], "Look inside": look, "All analyses": list(analyses.values())}, expanded=True)
-    state.begin(chosen.url_path or "start")
+    name = chosen.url_path or "start"
+    state.begin(name, OPTIONS.get(name))
     chosen.run()
+    state.end()
 
 
 def _own(name: str) -> None:

@@ -1,10 +1,11 @@
 """What is being looked at: kept in the address bar, so that a copied link opens the same view.
 
 The address holds the model, the prompt and the options of the page. An address that a user opens, edits or goes back
-to wins over what the session remembers; a bare one (a click in the menu) takes what the session remembers.
+to wins over what the session remembers; a bare one (a click in the menu) takes what the session remembers. Texts that
+fit neither the page nor what it looks at leave the address.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -28,8 +29,12 @@ def page() -> str:
     return st.session_state.get("state:page", "")
 
 
-def begin(name: str) -> None:
-    """Call once at the start of a run: makes the session agree with the address, and the address with the session."""
+def begin(name: str, known: Collection[str] | None = None) -> None:
+    """Call once at the start of a run: makes the session agree with the address, and the address with the session.
+
+    `known` are the options that the page has; None takes any. An address with others is not one that the page wrote:
+    Streamlit leaves such a one behind when a button opens another page. What it does not say is then remembered.
+    """
     st.session_state["state:page"] = name
     if name != "start":
         st.session_state["state:last"] = name
@@ -40,11 +45,18 @@ def begin(name: str) -> None:
                 _common()[key] = given[key]
                 _forget_widget("", key)
         wanted = {key: text for key, text in given.items() if key not in COMMON}
+        if known is not None and not set(wanted) <= set(known):
+            wanted = {**_options(name), **{key: text for key, text in wanted.items() if key in known}}
         for key in {*wanted, *_options(name)}:
             if wanted.get(key) != _options(name).get(key):
                 _forget_widget(name, key)
         st.session_state["state:pages"][name] = wanted
     _publish(name)
+
+
+def end() -> None:
+    """Call once at the end of a run: what turned out not to fit has left the address."""
+    _publish(page())
 
 
 def _publish(name: str) -> None:
@@ -61,7 +73,7 @@ def get(name: str, default: str = "") -> str:
 def put(**values: str | None) -> None:
     """Keep texts in the session and the address; None forgets one. Their widgets take the new value."""
     for name, text in values.items():
-        home = _common() if name in COMMON else _options(page())
+        home = _home(name)
         if text is None:
             home.pop(name, None)
         else:
@@ -103,33 +115,70 @@ def linked(
     write: Callable[[Value], str] = str,
     **options: Any,
 ) -> Value:
-    """A widget whose value lives in the address under `name`. A text that `read` refuses counts as the default."""
-    key, value = _first(key_of(name), lambda: _read(get(name), default, read))
+    """A widget whose value lives in the address under `name`. A text that `read` refuses leaves the address."""
+    value = fitting(name, default, read)
+    key, first = _first(key_of(name), value, _shape(widget, options))
 
     def changed() -> None:
-        value = st.session_state[key]
-        home = _common() if name in COMMON else _options(page())
-        if value is None or value == default:
+        home, text = _home(name), _text(st.session_state[key], default, read, write)
+        if text is None:
             home.pop(name, None)
         else:
-            home[name] = write(value)
+            home[name] = text
         _publish(page())
 
-    return widget(label, key=key, on_change=changed, **_beginning(widget, value, options), **options)
+    return widget(label, key=key, on_change=changed, **_beginning(widget, first, options), **options)
 
 
-def _first(base: str, value: Callable[[], Value]) -> tuple[str, Value]:
+def fitting(name: str, default: Value, read: Callable[[str], Value]) -> Value:
+    """What the text under `name` stands for. One that `read` refuses is forgotten, and the default counts."""
+    text = get(name)
+    if text == "":
+        return default
+    try:
+        return read(text)
+    except (ValueError, LookupError, TypeError):
+        _home(name).pop(name, None)
+        return default
+
+
+def _home(name: str) -> dict[str, str]:
+    return _common() if name in COMMON else _options(page())
+
+
+def _text(value: Any, default: Any, read: Callable[[str], Any], write: Callable[[Any], str]) -> str | None:
+    """How a widget's value stands in the address; None for the default, and for what the address would not take."""
+    if value is None or value == default:
+        return None
+    try:
+        read(text := write(value))
+    except (ValueError, LookupError, TypeError):
+        return None
+    return text
+
+
+def _shape(widget: Callable[..., Any], options: dict[str, Any]) -> tuple[Any, ...]:
+    """What a widget lets one choose. The browser keeps the label of a choice, so that labels count too."""
+    choices = options.get("options", ())
+    labels = tuple(map(options.get("format_func", str), choices))
+    return getattr(widget, "__name__", ""), labels, options.get("min_value"), options.get("max_value")
+
+
+def _first(base: str, value: Any, shape: tuple[Any, ...]) -> tuple[str, Any]:
     """The widget's key, and the value it begins with.
 
     The value is handed over with the widget and not through the session: a run that is cut short would keep the session
-    from telling the browser, which would then draw the widget empty. A changed address gives the widget a new key.
+    from telling the browser, which would then draw the widget empty. A widget that has another value than the address,
+    or other choices than before, gets a new key, and so begins anew.
     """
     stale: set[str] = st.session_state.setdefault("state:stale", set())
-    known: dict[str, tuple[int, Any]] = st.session_state.setdefault("state:first", {})
-    turn, first = known.get(base, (0, None))
-    if base not in known or base in stale or f"{base}#{turn}" not in st.session_state:
-        turn, first = turn + (base in stale), value()
-        known[base] = (turn, first)
+    known: dict[str, tuple[int, Any, Any]] = st.session_state.setdefault("state:first", {})
+    turn, first, before = known.get(base, (0, value, shape))
+    kept = f"{base}#{turn}" in st.session_state
+    anew = base in stale or before != shape or (kept and st.session_state[f"{base}#{turn}"] != value)
+    if anew or not kept:
+        turn, first = turn + anew, value
+        known[base] = (turn, first, shape)
         stale.discard(base)
     return f"{base}#{turn}", first
 
@@ -140,15 +189,6 @@ def _beginning(widget: Callable[..., Any], value: Any, options: dict[str, Any]) 
         choices = list(options["options"])
         return {"index": choices.index(value) if value in choices else 0}
     return {"default" if widget is st.segmented_control else "value": value}
-
-
-def _read(text: str, default: Value, read: Callable[[str], Value]) -> Value:
-    if text == "":
-        return default
-    try:
-        return read(text)
-    except (ValueError, LookupError, TypeError):
-        return default
 
 
 def one_of(choices: Any) -> Callable[[str], str]:

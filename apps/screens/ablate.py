@@ -9,11 +9,13 @@ from apps.generic import offer
 from apps.running import sentences
 from apps.subject import Subject, subject
 from apps.text import plain, visible
-from apps.views.ablate_map import ablate_map
+from apps.views.ablate_map import ablate_map, toggled
 from apps.views.strip import token_strip
 from workbench import interventions, registry
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from workbench.analyses.interventions.ablate import Ablation
 
 CAVEAT = (
@@ -78,16 +80,15 @@ def _map(seen: Subject) -> str | None:
         )
         st.button("Clear", icon=":material/backspace:", disabled=not chosen_sites(), on_click=keep_sites, args=((),))
     if attention:
+        n_heads = seen.model.attention(attention)[0].sizes.n_heads
+
+        def clicked() -> None:
+            if site := st.session_state["ablate map"].click:
+                keep_sites(toggled(chosen_sites(), site, n_heads))
+
         st.caption("Click a head, or the name of a layer's attention or MLP. Click again to put it back.")
-        ablate_map(seen.model, attention, chosen_sites(), key="ablate map", on_click=_clicked)
+        ablate_map(seen.model, attention, chosen_sites(), key="ablate map", on_click=clicked)
     return attention
-
-
-def _clicked() -> None:
-    site = st.session_state["ablate map"].click
-    if site:
-        sites = chosen_sites()
-        keep_sites(tuple(s for s in sites if s != site) if site in sites else (*sites, site))
 
 
 def _typed() -> None:
@@ -113,11 +114,11 @@ def _typed() -> None:
 def _result(seen: Subject, attention: str | None) -> None:
     token, position = _asked(seen)
     sites = chosen_sites()
-    operation = state.get("operation") or OPERATIONS[0]
+    operation = state.fitting("operation", OPERATIONS[0], state.one_of(OPERATIONS))
     params = {
         "prompt": seen.prompt,
         "sites": sites,
-        "operation": operation if operation in OPERATIONS else OPERATIONS[0],
+        "operation": operation,
         "token": token,
         "position": position,
     }
@@ -128,7 +129,7 @@ def _result(seen: Subject, attention: str | None) -> None:
         _numbers(found)
     _answers(found)
     _where(found)
-    offer(registry.get("ablate"), seen, found, params)
+    offer(registry.get("ablate"), seen, found, params, figure=lambda: _answers_figure(found))
 
 
 def _asked(seen: Subject) -> tuple[str | None, int | None]:
@@ -151,12 +152,14 @@ def _numbers(found: "Ablation") -> None:
 
 
 def _answers(found: "Ablation") -> None:
+    key = "ablate states" if found.log_probs is None else "ablate answers"
+    st.plotly_chart(_answers_figure(found), key=key, config={"displaylogo": False})
+
+
+def _answers_figure(found: "Ablation") -> "go.Figure":
     from apps.views.ablate_figure import before_and_after
 
-    if found.log_probs is None:
-        st.plotly_chart(found.figure(), key="ablate states")
-        return
-    st.plotly_chart(before_and_after(found), key="ablate answers", config={"displaylogo": False})
+    return found.figure() if found.log_probs is None else before_and_after(found)
 
 
 def _where(found: "Ablation") -> None:

@@ -74,11 +74,11 @@ def _which(seen: Subject) -> tuple[int, int, str | None]:
 @st.fragment
 @sentences
 def _view(seen: Subject, layer: int, head: int, attention: str | None) -> None:
-    n = len(seen.tokens)
-    query = _position("query", n, n - 1)
-    key = _position("key", n, 0)
+    queries, keys = _counts(seen, attention)
+    query = state.fitting("query", queries - 1, state.whole(0, queries - 1))
+    key = state.fitting("key", 0, state.whole(0, keys - 1))
     params = {"prompt": seen.prompt, "layer": layer, "head": head, "attention": attention, "query": query, "key": key}
-    found = _found(seen, params)
+    found: Head = results.result_of(seen.loaded, "head", **params)
     first, last = window(len(found.keys), _STRIP, label="Tokens from")
     square = len(found.queries) == len(found.keys)
     pattern = found.pattern.numpy()
@@ -91,7 +91,7 @@ def _view(seen: Subject, layer: int, head: int, attention: str | None) -> None:
         locked=found.query,
         on_click=_clicked,
     )
-    hide_upper, hide_first, whole = _options(len(found.keys))
+    hide_upper, hide_first, whole = _options(len(found.keys), masked=_masked(seen, attention))
     start, end = (
         (0, len(found.keys)) if whole else window(len(found.keys), _WIDTH, name="pictures", label="Pictures from")
     )
@@ -103,7 +103,13 @@ def _view(seen: Subject, layer: int, head: int, attention: str | None) -> None:
     )
     for note in found.notes:
         st.caption(plain(note))
-    offer(registry.get("head"), seen, found, {k: v for k, v in params.items() if v is not None})
+    offer(
+        registry.get("head"),
+        seen,
+        found,
+        {k: v for k, v in params.items() if v is not None},
+        figure=lambda: pair(found, start=start, end=end, hide_upper=hide_upper, hide_first=hide_first, dark=False),
+    )
     left, right = st.columns([1, 1.25], gap="large")
     with left:
         _tokens(found)
@@ -111,24 +117,20 @@ def _view(seen: Subject, layer: int, head: int, attention: str | None) -> None:
         _score(found, seen)
 
 
-def _found(seen: Subject, params: dict) -> "Head":
-    """The result; positions beyond a side of cross-attention are taken back into it."""
-    from workbench.errors import BadInput
+def _counts(seen: Subject, attention: str | None) -> tuple[int, int]:
+    """How many queries and keys there are: in cross-attention they stand on two sides."""
+    from workbench.analyses.attention.attention import sides
 
-    try:
-        return results.result_of(seen.loaded, "head", **params)
-    except BadInput:
-        if params["query"] == -1 and params["key"] == 0:
-            raise
-        return results.result_of(seen.loaded, "head", **{**params, "query": -1, "key": 0})
+    _, *both = sides(seen.model, attention)
+    batch = seen.model.encode(seen.prompt)
+    queries, keys = (len(seen.model.labels(batch, side=side)) for side in both)
+    return queries, keys
 
 
-def _position(name: str, n: int, default: int) -> int:
-    try:
-        value = int(state.get(name) or default)
-    except ValueError:
-        return default
-    return value if 0 <= value < n else default
+def _masked(seen: Subject, attention: str | None) -> bool:
+    """Whether a query cannot look at what stands after it."""
+    stack, short = seen.model.attention(attention)
+    return stack.causal and short != "cross_attn"
 
 
 def _clicked() -> None:
@@ -137,9 +139,9 @@ def _clicked() -> None:
         state.put(query=str(int(clicked)))
 
 
-def _options(n: int) -> tuple[bool, bool, bool]:
+def _options(n: int, *, masked: bool) -> tuple[bool, bool, bool]:
     with st.container(horizontal=True):
-        upper = state.linked(
+        upper = masked and state.linked(
             st.checkbox,
             "Blank what the mask hides",
             "upper",

@@ -10,6 +10,7 @@ from PIL import Image
 
 import workbench
 from apps.exports import csv_of, html_of, json_of
+from apps.views.ablate_map import map_data, toggled
 from apps.views.grid import by_score, in_place, shown
 from apps.views.head_figures import pair, shares, without_first
 from apps.views.lens import LEVELS, level_of
@@ -96,3 +97,37 @@ def test_files_of_a_result(tiny):
     assert "default-src 'none'" in page and "cdn." not in page.partition("<script")[0]
     frame = found.to_frame()
     assert csv_of(frame).count("\n") >= len(frame) and json_of(frame).startswith("[{") and "NaN" not in json_of(frame)
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("blocks.1.attn.z:0,2", {"blocks.1.attn.z:0", "blocks.1.attn.z:2"}),
+        ("blocks.1.attn.z:1=mean", {"blocks.1.attn.z:1"}),
+        ("blocks.0.attn.z:1@-1=scale:0.5", {"blocks.0.attn.z:1"}),
+        ("blocks.1.attn.z", {f"blocks.1.attn.z:{head}" for head in range(4)}),
+        ("blocks.1.attn_out@4", {"blocks.1.attn_out"}),
+        ("blocks.0.mlp_out=resample:7", {"blocks.0.mlp_out"}),
+        ("no intervention:", set()),
+    ],
+)
+def test_the_map_marks_what_a_text_changes(text, marked):
+    data = map_data(workbench.load("micro"), "blocks.attn", (text,))
+    assert set(data["chosen"]) == marked
+    plain = {tile["id"]: tile["colour"] for tile in map_data(workbench.load("micro"), "blocks.attn", ())["tiles"]}
+    assert {tile["id"] for tile in data["tiles"] if tile["colour"] != plain[tile["id"]]} == marked & set(plain)
+
+
+@pytest.mark.parametrize(
+    ("texts", "clicked", "left"),
+    [
+        ((), "blocks.1.attn.z:0", ("blocks.1.attn.z:0",)),
+        (("blocks.1.attn.z:0",), "blocks.1.attn.z:1", ("blocks.1.attn.z:0", "blocks.1.attn.z:1")),
+        (("blocks.1.attn.z:0,2@4,-1=mean",), "blocks.1.attn.z:2", ("blocks.1.attn.z:0@4,-1=mean",)),
+        (("blocks.1.attn.z:2=scale:0.5", "blocks.0.mlp_out"), "blocks.1.attn.z:2", ("blocks.0.mlp_out",)),
+        (("blocks.1.attn.z",), "blocks.1.attn.z:0", ("blocks.1.attn.z:1,2,3",)),
+        (("blocks.1.attn_out@4=mean",), "blocks.1.attn_out", ()),
+    ],
+)
+def test_a_click_takes_a_part_out_of_the_text_that_holds_it(texts, clicked, left):
+    assert toggled(texts, clicked, 4) == left

@@ -136,3 +136,23 @@ def test_a_damaged_session_file_is_a_sentence(visit, tmp_path):
     page.get_by_role("button", name="Open session").click()
     page.locator('input[type="file"]').set_input_files(path)
     expect(page.get_by_text("is a damaged session")).to_be_visible(timeout=PATIENCE)
+
+
+def test_going_back_after_open_head_returns_to_the_overview_as_it_was(visit):
+    page = visit("overview", prompt=PROMPT)
+    lock_and_open(page, "1.2")
+    assert query(page) == {"model": "micro", "prompt": PROMPT, "layer": "1", "head": "2"}
+    page.go_back()
+    expect(page.locator('[data-head="1.2"][aria-pressed="true"]')).to_be_visible(timeout=PATIENCE)
+    settled(page)
+    assert urlparse(page.url).path == "/overview"
+    assert query(page) == {"model": "micro", "prompt": PROMPT, "locked": "1.2"}
+
+
+def test_another_model_and_prompt_leave_page_and_address_of_one_mind(app, window):
+    page = opened(window(), app.url("head", model="tiny:gpt2", prompt="one two three four five", query="9", key="8"))
+    type_prompt(page, "a b")
+    expect(page.get_by_text("adds directly to the logits")).to_be_visible(timeout=PATIENCE)
+    settled(page)
+    assert query(page) == {"model": "tiny:gpt2", "prompt": "a b"}
+    assert not errors(page)
