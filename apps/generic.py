@@ -10,6 +10,10 @@ from apps.text import plain
 from workbench.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import plotly.graph_objects as go
+
     from workbench.registry import Analysis
 
 _MOST_ROWS = 5000  # rows the browser is sent; the files hold all of them
@@ -76,11 +80,18 @@ def show(analysis: "Analysis", seen: Subject, result: Any, params: dict[str, Any
             st.text(note)
 
 
-def offer(analysis: "Analysis", seen: Subject, result: Any, params: dict[str, Any]) -> None:
-    """Exports of a result, and the lines that make it again."""
+def offer(
+    analysis: "Analysis",
+    seen: Subject,
+    result: Any,
+    params: dict[str, Any],
+    *,
+    figure: "Callable[[], go.Figure] | None" = None,
+) -> None:
+    """Exports of a result, and the lines that make it again; `figure` draws what the screen shows, if not its own."""
     exports.exports(
         f"{analysis.name}-{seen.model.name}",
-        figure=result.figure,
+        figure=figure or result.figure,
         frame=result.to_frame,
         key=f"{analysis.name}",
         python=analysis.as_python(seen.loaded.name, params),

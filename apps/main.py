@@ -11,4 +11,5 @@ if str(Path(__file__).parents[1]) not in sys.path:  # streamlit puts this folder
 from apps.menu import run
 
 st.set_page_config("Workbench", page_icon=str(Path(__file__).with_name("icon.png")), layout="wide")
+st.html(Path(__file__).parent / "views" / "page.css")
 run()

@@ -9,7 +9,7 @@ from apps.generic import offer
 from apps.running import sentences
 from apps.subject import Subject, subject
 from apps.text import plain, visible
-from apps.views.attribution_figures import bars, curves, layers_map
+from apps.views.attribution_figures import bars, curves, layers_map, stream
 from workbench import registry
 
 if TYPE_CHECKING:
@@ -67,18 +67,18 @@ def _view(seen: Subject, found: "Residual", params: dict) -> None:
         st.plotly_chart(curves(found, "norm"), key="attribution norms", config={"displaylogo": False})
     with right:
         st.plotly_chart(curves(found, "cosine"), key="attribution cosines", config={"displaylogo": False})
-    offer(registry.get("residual"), seen, found, params)
+    offer(registry.get("residual"), seen, found, params, figure=lambda: stream(found))
 
 
 def _contributions(found: "Residual", params: dict) -> None:
     frame = found.contributions_frame()
     total = sum(frame["contribution"].tolist())
     answer = plain(visible(found.token or ""))
-    columns = st.columns([1, 1, 1, 2.2], vertical_alignment="bottom")
+    columns = st.columns(3, vertical_alignment="bottom")
     columns[0].metric("Logit", f"{found.logit:.4f}")
     columns[1].metric("Sum of the bars", f"{total:.4f}")
     columns[2].metric("Bars", f"{len(frame)}")
-    columns[3].caption(f"What each part adds to the logit of {answer} at position {found.position}.")
+    st.caption(f"What each part adds to the logit of {answer} at position {found.position}.")
     shown = _MANY
     if len(frame) > _MANY:
         order = state.linked(

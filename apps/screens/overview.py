@@ -72,7 +72,8 @@ def _view(seen: Subject, found: "Attention", params: dict) -> None:
     pictures = _pictures(found)
     locked = _locked(layers, heads)
 
-    wide, narrow = st.columns([4.2, 1], gap="medium")
+    with st.container(key="overview-sides"):
+        wide, narrow = st.columns([4.2, 1], gap="medium")
     with wide:
         head_grid(pictures, layout, scores, key="overview grid", locked=locked, dark=is_dark(), on_click=_clicked)
         st.caption(

@@ -71,6 +71,23 @@ def layers_map(found: "Residual") -> "go.Figure | None":
     return figure.update_layout(height=max(430, figure.layout.height or 0), margin={"t": 20})
 
 
+def stream(found: "Residual") -> "go.Figure":
+    """Both curves of the stream beside each other, as the screen shows them."""
+    from plotly.subplots import make_subplots
+
+    from workbench.plots.theme import styled
+
+    figure = make_subplots(1, 2, horizontal_spacing=0.1)
+    for column, quantity in enumerate(("norm", "cosine"), start=1):
+        drawn = curves(found, quantity)
+        figure.add_traces(drawn.data, rows=1, cols=column)
+        figure.update_xaxes(title=drawn.layout.xaxis.title.text, type=drawn.layout.xaxis.type, col=column)
+        figure.update_yaxes(title=drawn.layout.yaxis.title.text, type=drawn.layout.yaxis.type, col=column)
+    figure.update_traces(showlegend=False, col=2)
+    legend = {"orientation": "h", "y": -0.2, "yanchor": "top"}
+    return styled(figure, height=420, margin={"l": 60, "r": 20, "t": 20, "b": 90}, legend=legend)
+
+
 def curves(found: "Residual", quantity: str) -> "go.Figure":
     """Length of the stream, or its cosine with the last state, through the layers: the middle of all positions,
     their spread, and the position that is read.

@@ -57,7 +57,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   key.append(make("span", "", legend.high), make("span", "muted", legend.what));
   const full = make("button", "corner", "Full screen");
   full.onclick = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
-  const scrolled = root.querySelector(".scroller")?.scrollLeft ?? 0;
+  const scrolled = root.querySelector(".scroller")?.scrollLeft ?? 1e6; // at first the right end: the answer
   root.replaceChildren(key, scroller, float, full);
   scroller.scrollLeft = scrolled;
   root.dataset.ready = String(rows.length);
