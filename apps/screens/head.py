@@ -10,7 +10,7 @@ from apps.running import sentences
 from apps.subject import Subject, subject
 from apps.text import plain, visible
 from apps.theme import is_dark
-from apps.views.head_figures import pair, score_bars
+from apps.views.head_figures import SIZE, pair, score_bars
 from apps.views.strip import token_strip
 from apps.views.window import window
 from workbench import registry
@@ -97,10 +97,7 @@ def _view(seen: Subject, layer: int, head: int, attention: str | None) -> None:
     )
     picture = pair(found, start=start, end=end, hide_upper=hide_upper, hide_first=hide_first, dark=is_dark())
     st.plotly_chart(picture, key="head pair", config={"displaylogo": False})
-    st.caption(
-        "Left: the share of its attention that a query gives a key. Right: the share of what the head moves, "
-        "attention times the length of the value it would add to the stream. Both from 0 to 1, rows sum to one."
-    )
+    st.caption(_reading(found, every=end - start == len(found.keys) <= SIZE, renormalised=hide_first))
     for note in found.notes:
         st.caption(plain(note))
     offer(
@@ -115,6 +112,21 @@ def _view(seen: Subject, layer: int, head: int, attention: str | None) -> None:
         _tokens(found)
     with right:
         _score(found, seen)
+
+
+def _reading(found: "Head", *, every: bool, renormalised: bool) -> str:
+    """How the pictures are read; rows sum to one only where every key has a cell of its own."""
+    both = found.weighted is not None
+    said = "Left: the share of its attention that a query gives a key." if both else "The share of a query's attention."
+    if both:
+        said += (
+            " Right: the share of what the head moves, attention times the length of the value it would add to the"
+            " stream."
+        )
+    said += " All from 0 to 1."
+    if not every:
+        return said
+    return f"{said} Rows sum to one{', but for those that look at the first token only' if renormalised else ''}."
 
 
 def _counts(seen: Subject, attention: str | None) -> tuple[int, int]:

@@ -125,3 +125,8 @@ def test_only_a_causal_head_has_a_mask_to_blank(model, more, masked, at):
     app = at("head", model=model, prompt="example" if model == "tiny:vit" else PROMPT, **more)
     assert not app.exception and not app.error
     assert ("Blank what the mask hides" in [one.label for one in app.checkbox]) == masked
+
+
+def test_rows_are_said_to_sum_to_one_only_where_they_do(at):
+    for prompt, whole in ((PROMPT, True), ("a" * 300, False)):
+        assert ("Rows sum to one." in " ".join(one.value for one in at("head", prompt=prompt).caption)) == whole
