@@ -61,7 +61,7 @@ def page() -> None:
 @st.fragment
 @sentences
 def _view(seen: Subject, found: "LogitLens", colour: str, params: dict) -> None:
-    first, last = window(len(found.tokens), _WIDTH)
+    first, last = window(len(found.tokens), _WIDTH, at_end=True)
     chances = found.log_probs.exp().numpy()
     followed = visible(found.token)
 

@@ -59,6 +59,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   full.onclick = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
   const scrolled = root.querySelector(".scroller")?.scrollLeft ?? 1e6; // at first the right end: the answer
   root.replaceChildren(key, scroller, float, full);
+  // A grid item sticks only within its own column, so the names of the layers are carried along by hand.
+  const sides = table.querySelectorAll(".side");
+  const carry = () => sides.forEach((side) => { side.style.transform = `translateX(${scroller.scrollLeft}px)`; });
+  scroller.onscroll = carry;
   scroller.scrollLeft = scrolled;
+  carry();
   root.dataset.ready = String(rows.length);
 }

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def window(count: int, width: int, *, name: str = "from", label: str = "Positions from") -> tuple[int, int]:
-    """The first and one past the last position shown: all of a short prompt, else `width` of them from a slider."""
+def window(
+    count: int, width: int, *, name: str = "from", label: str = "Positions from", at_end: bool = False
+) -> tuple[int, int]:
+    """The first and one past the last position shown: all of a short prompt, else `width` of them from a slider.
+
+    The slider begins at the first position, or `at_end`, where the model answers.
+    """
     if count <= width:
         return 0, count
     last = count - width
@@ -19,7 +24,7 @@ def window(count: int, width: int, *, name: str = "from", label: str = "Position
         st.slider,
         f"{label} (showing {width} of {count})",
         name,
-        0,
+        last if at_end else 0,
         read=state.whole(0, last),
         min_value=0,
         max_value=last,
