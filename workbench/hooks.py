@@ -233,7 +233,7 @@ def _watching(model: LensModel, board: _Board) -> Iterator[None]:
 
         undo.callback(model.module.register_forward_pre_hook(start).remove)
         if progress.listening():
-            blocks = [b for path in model.block_paths for b in [model.module.get_submodule(path)]]
+            blocks = [model.module.get_submodule(path) for path in model.block_paths]
             done = [0]
 
             def tick(*_: Any) -> None:

@@ -205,6 +205,8 @@ def test_says_what_is_wrong():
         adapt(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(UnsupportedModel, match="takes a torch module, not str"):
         adapt("gpt2")
+    with pytest.raises(BadInput, match="the name of a row or an Architecture, not int"):
+        adapt(tiny_model("gpt2").module, architecture=5)
     with pytest.raises(UnknownName, match="architecture called 'gtp2'.*Did you mean 'gpt2'"):
         adapt(tiny_model("gpt2").module, architecture="gtp2")
     with pytest.raises(UnsupportedModel, match="does not fit its architecture row: it has no module .*h"):

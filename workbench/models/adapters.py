@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from workbench.errors import UnknownName, UnsupportedModel
+from workbench.errors import BadInput, UnknownName, UnsupportedModel
 from workbench.models.architectures import ARCHITECTURES, ATTENTION_SITES, Architecture, Stack, row_name
 from workbench.models.lens_model import Blocks, LensModel, Sizes
 from workbench.models.sites import Place, Site, Sum, axes
@@ -87,6 +87,8 @@ def _row(module: Any, architecture: str | Architecture | None, notes: dict[str, 
     if isinstance(architecture, Architecture):
         return getattr(getattr(module, "config", None), "model_type", None) or type(module).__name__, architecture
     if architecture is not None:
+        if not isinstance(architecture, str):
+            raise BadInput(f"architecture is the name of a row or an Architecture, not {type(architecture).__name__}.")
         if architecture not in ARCHITECTURES:
             raise UnknownName("architecture", architecture, ARCHITECTURES)
         return architecture, ARCHITECTURES[architecture]

@@ -39,6 +39,8 @@ class Stack:
     ln_final: str | None = None
     norm1: str | None = None
     norm2: str | None = None
+    norm_cross: str | None = None
+    """The norm that follows cross-attention in post-norm decoders."""
     order: Literal["pre", "post", "parallel", "mixer"] = "pre"
     """pre: norms read the stream; post: norms follow each sum; parallel: both parts read resid_pre; mixer: one part."""
     causal: bool = True
@@ -271,6 +273,7 @@ BART_DECODER = replace(
     },
     attention={"self_attn": _SELF, "cross_attn": _CROSS},
     embed="decoder.embed_tokens",
+    norm_cross="encoder_attn_layer_norm",
     causal=True,
     side="target",
 )

@@ -83,13 +83,11 @@ def mistrusted(model: LensModel) -> tuple[set[str], dict[str, str]]:
             for capability in ("attn_out", "mlp_out", "direct-logits"):
                 why[capability] = "what its blocks add up to is not what their parts put out"
     if "readout" in model.capabilities:
-        site = model.stream("resid_post")[-1]
-        logits = model.logits(batch)
-        close = PARITY.get(model.dtype, 1e-3) * max(logits.abs().max().item(), 1e-6)
-        if (model.readout(values[site])[:, : logits.shape[1]] - logits).abs().max().item() > close:
+        read, written_out, close = _head_gaps(model, batch)
+        if read > close:
             for capability in ("readout", "direct-logits"):
                 why[capability] = "its head does more than the row says: the last state read out is not its answer"
-        elif "direct-logits" in model.capabilities and _norm_gap(model, values[site]) > close:
+        elif written_out > close:
             why["direct-logits"] = "its final norm is not the plain one"
     return sites, why
 
@@ -186,7 +184,7 @@ def _block_gap(model: LensModel, stack: Any, layer: int, values: dict[str, Tenso
     total = values["resid_pre"]
     added = [part for part in ("attn_out", "cross_attn_out", "mlp_out", "mixer.out") if part in values]
     if stack.row.order == "post":
-        norms = {"attn_out": stack.row.norm1, "mlp_out": stack.row.norm2, "cross_attn_out": "encoder_attn_layer_norm"}
+        norms = {"attn_out": stack.row.norm1, "mlp_out": stack.row.norm2, "cross_attn_out": stack.row.norm_cross}
         if any(norms[part] is None for part in added) or not added:
             return 0.0
         for part in added:
@@ -217,24 +215,31 @@ def _head(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
     if "readout" not in model.capabilities:
         yield Check(name="trained head", passed=None, detail=f"{why}: states can be read, answers cannot")
         return
+    read, written_out, close = _head_gaps(model, batch)
+    gap = max(read, written_out)
+    detail = f"{why}; reading the last state gives the model's own logits to {gap:.1e}"
+    yield Check(name="trained head", passed=gap <= close, detail=detail, value=gap)
+
+
+def _head_gaps(model: LensModel, batch: dict[str, Tensor]) -> tuple[float, float, float]:
+    """How far the last state read out is from the logits, and from itself with the norm in numbers; and how far may be.
+
+    Direct logit attribution uses those numbers; without `direct-logits` there are none, and the second gap is 0.
+    """
     site = model.stream("resid_post")[-1]
     with reading(model, [site]) as values:
         logits = model.logits(batch)
-    gap = (model.readout(values[site])[:, : logits.shape[1]] - logits).abs().max().item()
-    if "direct-logits" in model.capabilities:
-        gap = max(gap, _norm_gap(model, values[site]))
-    detail = f"{why}; reading the last state gives the model's own logits to {gap:.1e}"
-    scale = max(logits.abs().max().item(), 1e-6)
-    yield Check(name="trained head", passed=gap <= PARITY.get(model.dtype, 1e-3) * scale, detail=detail, value=gap)
-
-
-def _norm_gap(model: LensModel, resid: Tensor) -> float:
-    """How far the final norm written out in numbers, which direct logit attribution uses, is from the module."""
+    resid = values[site]
+    readout = model.readout(resid)
+    read = (readout[:, : logits.shape[1]] - logits).abs().max().item()
+    close = PARITY.get(model.dtype, 1e-3) * max(logits.abs().max().item(), 1e-6)
+    if "direct-logits" not in model.capabilities:
+        return read, 0.0, close
     norm = model.final_norm
     centred = resid - resid.mean(-1, keepdim=True) if norm.centred else resid
     x = centred / (centred.pow(2).mean(-1, keepdim=True) + norm.eps).sqrt() * norm.weight
     x = x if norm.bias is None else x + norm.bias
-    return (model.unembedding(x) - model.readout(resid)).abs().max().item()
+    return read, (model.unembedding(x) - readout).abs().max().item(), close
 
 
 def _edits(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
