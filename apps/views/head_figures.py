@@ -58,13 +58,10 @@ def pair(found: "Head", *, start: int, end: int, hide_upper: bool, hide_first: b
     styled(figure, height=520, margin={"l": 60, "r": 20, "t": 36, "b": 70})
     keys, queries = found.keys[columns], found.queries[rows]
     for i in range(1, len(panels) + 1):
-        figure.update_xaxes(_ticks(keys, start, step), constrain="domain", row=1, col=i, showgrid=False, zeroline=False)
+        figure.update_xaxes(_ticks(keys, start, step), row=1, col=i, showgrid=False, zeroline=False)
         figure.update_yaxes(
             _ticks(queries, start if square else 0, step),
             autorange="reversed",
-            scaleanchor=f"x{i if i > 1 else ''}",
-            constrain="domain",
-            constraintoward="top",
             showgrid=False,
             zeroline=False,
             showticklabels=i == 1,
