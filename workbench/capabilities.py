@@ -15,6 +15,7 @@ CAPABILITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mlp": ("MLP neurons", ("smollm2-135m", "tiny:gpt2")),
     "readout": ("a trained language-model head", ("smollm2-135m", "tiny:gpt2")),
     "direct-logits": ("a readout that is one norm and one linear map", ("smollm2-135m", "tiny:gpt2")),
+    "logits": ("a trained head that answers: of a language model or a classifier", ("smollm2-135m", "tiny:gpt2")),
     "causal": ("causal attention", ("smollm2-135m", "tiny:gpt2")),
     "gradients": ("gradients at its sites", ("smollm2-135m", "tiny:gpt2")),
 }

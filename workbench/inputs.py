@@ -199,10 +199,19 @@ def _token(model: "LensModel", number: int) -> str:
 
 def token_text(model: "LensModel", number: int) -> str:
     """See `LensModel.token_text`."""
-    if model.reads in ("image",) or (model.reads == "audio" and model.main.side != "target"):
-        names = getattr(model.module.config, "id2label", None) or {}
-        return str(names.get(number, number))
-    return _token(model, number)
+    return _token(model, number) if model.classes is None else model.classes[number]
+
+
+CLASSIFIERS = ("ForSequenceClassification", "ForImageClassification", "ForAudioClassification")
+"""How transformers' classes end that answer with one class for the whole input."""
+
+
+def classes(model: "LensModel") -> tuple[str, ...] | None:
+    """See `LensModel.classes`."""
+    if not type(model.module).__name__.endswith(CLASSIFIERS):
+        return None
+    config: Any = model.module.config
+    return tuple(str(config.id2label.get(number, number)) for number in range(config.num_labels))
 
 
 def token_id(model: "LensModel", text: str | int) -> int:
@@ -214,11 +223,11 @@ def token_id(model: "LensModel", text: str | int) -> int:
         if not 0 <= int(text) < size:
             raise BadInput(f"Answers of {model.name} are numbered 0 to {size - 1}; there is no {text}.")
         return int(text)
-    if model.reads == "image":
-        names = {str(v): int(k) for k, v in (getattr(model.module.config, "id2label", None) or {}).items()}
-        if text in names:
-            return names[text]
-        raise BadInput(f"{model.name} has no class {text!r}. Classes: {', '.join(list(names)[:12])} ...")
+    if model.classes is not None:
+        if text in model.classes:
+            return model.classes.index(text)
+        more = " ..." if len(model.classes) > 12 else ""
+        raise BadInput(f"{model.name} has no class {text!r}. Classes: {', '.join(model.classes[:12])}{more}.")
     tokenizer = tokenizer_of(model)
     unknown = getattr(tokenizer, "unk_token_id", None)
     special = tokenizer.convert_tokens_to_ids(text) if text in (tokenizer.all_special_tokens or ()) else None
@@ -243,6 +252,8 @@ def answer_position(model: "LensModel", batch: Mapping[str, Tensor]) -> int:
     last = int(batch["attention_mask"][0].nonzero()[-1]) if "attention_mask" in batch else len(ids) - 1
     if model.main.causal:
         return last
+    if model.classes is not None:
+        return int(batch["attention_mask"][0].argmax()) if "attention_mask" in batch else 0  # the class token's
     mask = getattr(tokenizer_of(model), "mask_token_id", None)
     masked = (ids == mask).nonzero().flatten().tolist() if mask is not None else []
     return masked[0] if masked else last

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from workbench import inputs
 from workbench.errors import BadInput, UnknownName, UnsupportedModel
 from workbench.models.architectures import ARCHITECTURES, ATTENTION_SITES, Architecture, Stack, row_name
 from workbench.models.lens_model import Blocks, LensModel, Sizes
@@ -49,7 +50,8 @@ def adapt(
     base = f"{base}." if base and isinstance(getattr(module, base, None), nn.Module) else ""
     stacks = tuple(_blocks(module, stack, base, row.dims) for stack in row.stacks)
     sites = {site.name: site for stack in stacks for site in _sites(module, stack, base)}
-    readable = _readout(module, row, base, frozenset(untrained), notes)
+    untrained = frozenset(untrained)
+    readable = _readout(module, row, base, untrained, notes)
     model = LensModel(
         module=module,
         processor=processor,
@@ -59,7 +61,7 @@ def adapt(
         base=base,
         stacks=stacks,
         sites=MappingProxyType(sites),
-        capabilities=_capabilities(row, stacks, sites, readable),
+        capabilities=_capabilities(row, stacks, sites, readable, readable or _classifies(module, base, untrained)),
         info=MappingProxyType(notes),
     )
     return _tried(model) if guessed else model
@@ -239,8 +241,14 @@ def _readout(module: nn.Module, row: Architecture, base: str, untrained: frozens
     return True
 
 
+def _classifies(module: nn.Module, base: str, untrained: frozenset[str]) -> bool:
+    """Whether it is a classifier all of whose head is trained; what a head is made of, no row needs to say."""
+    head = {key for key, _ in module.named_parameters() if not (base and key.startswith(base))}
+    return type(module).__name__.endswith(inputs.CLASSIFIERS) and not head & untrained
+
+
 def _capabilities(
-    row: Architecture, stacks: tuple[Blocks, ...], sites: Mapping[str, Site], readable: bool
+    row: Architecture, stacks: tuple[Blocks, ...], sites: Mapping[str, Site], readable: bool, answers: bool
 ) -> frozenset[str]:
     main = stacks[-1].row
     first = f"{main.prefix}.0."
@@ -253,5 +261,6 @@ def _capabilities(
         have |= {"qk"} if f"{first}{name}.q" in sites else set()
     have |= {"causal"} if main.causal else set()
     have |= {"readout"} if readable else set()
+    have |= {"logits"} if answers else set()
     additive = main.order in ("pre", "parallel", "mixer") and len(row.readout) == 2 and main.ln_final
     return frozenset(have | ({"direct-logits"} if readable and additive else set()))

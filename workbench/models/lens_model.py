@@ -94,7 +94,7 @@ class LensModel:
     sites: Mapping[str, Site]
     capabilities: frozenset[str]
     """What analyses may ask for: text, image, audio, pattern, qk, z, resid, attn_out, mlp_out, mlp, readout,
-    direct-logits, causal, gradients."""
+    direct-logits, logits, causal, gradients."""
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Where it comes from: source, revision, licence, notes."""
 
@@ -146,8 +146,15 @@ class LensModel:
         return sum(p.numel() * p.element_size() for p in self.module.parameters())
 
     @cached_property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of what a classifier chooses among; None where answers are tokens."""
+        return inputs.classes(self)
+
+    @cached_property
     def vocab_size(self) -> int:
         """Number of answers the readout chooses among, or of tokens where there is no readout."""
+        if self.classes is not None:
+            return len(self.classes)
         if self.unembed is not None and hasattr(self.unembed, "weight"):
             return self.unembed.weight.shape[0]
         return inputs.vocab_size(self)
