@@ -29,6 +29,9 @@ def checked(model: "LensModel", batch: Mapping[str, Any], check_ids: Callable[[T
     ids, mask = found.get(model.architecture.input_name), found.get("attention_mask")
     if ids is not None and mask is not None and mask.shape != ids.shape:
         raise BadInput(f"The attention_mask has the shape {tuple(mask.shape)}, and the tokens {tuple(ids.shape)}.")
+    if mask is not None and mask.ndim == 2 and not bool(mask.any(-1).all()):
+        empty = int((~mask.any(-1)).nonzero()[0])
+        raise BadInput(f"The attention_mask of row {empty} of the batch is all padding: there is no token to read.")
     if "pixel_values" in found:
         check_pixels(model, found["pixel_values"])
     return found
