@@ -20,6 +20,8 @@ class Scores:
     """What each row is after; one row ("all") where the method has no steps."""
     maps: Float[Tensor, "step node node"] | None = None
     """The same for every position: (step, explained, source), where the method gives it."""
+    note: str = ""
+    """What this run has to say for itself: what stood in for the tokens, how exact a sum is."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -41,7 +41,7 @@ class TokenScores(Result, kind="token-scores"):
     """Which of the tokens' positions is explained."""
     signed: bool
     note: str
-    """Where the method misleads."""
+    """Where the method misleads, and what this run has to say for itself."""
 
     def to_frame(self) -> "pd.DataFrame":
         """One row for each step and token."""
@@ -110,5 +110,5 @@ def explain(
         sides=evidence.sides,
         row=evidence.row,
         signed=method.signed,
-        note=method.note,
+        note=" ".join(filter(None, (method.note, found.note))),
     )

@@ -35,8 +35,13 @@ class Target:
 
     def probability(self, logits: Float[Tensor, "batch *pos vocab"]) -> Float[Tensor, "batch"]:
         """The probability of the answer; with a foil, the probability of the answer between the two."""
-        rows = self.row(logits)
-        return rows.softmax(-1)[:, self.answer] if self.foil is None else self.of(logits).sigmoid()
+        return self.log_probability(logits).exp()
+
+    def log_probability(self, logits: Float[Tensor, "batch *pos vocab"]) -> Float[Tensor, "batch"]:
+        """Natural logarithm of the probability, exact also where that is almost 0."""
+        if self.foil is not None:
+            return torch.nn.functional.logsigmoid(self.of(logits))
+        return self.row(logits).log_softmax(-1)[:, self.answer]
 
     def row(self, logits: Float[Tensor, "batch *pos vocab"]) -> Float[Tensor, "batch vocab"]:
         """All answers at the position, in at least single precision."""
