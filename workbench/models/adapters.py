@@ -11,6 +11,7 @@ from workbench import inputs
 from workbench.errors import BadInput, UnknownName, UnsupportedModel
 from workbench.models.architectures import ARCHITECTURES, ATTENTION_SITES, Architecture, Stack, row_name
 from workbench.models.lens_model import Blocks, LensModel, Sizes
+from workbench.models.linear_maps import known
 from workbench.models.sites import Place, Site, Sum, axes
 
 SIZE_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -52,6 +53,7 @@ def adapt(
     sites = {site.name: site for stack in stacks for site in _sites(module, stack, base)}
     untrained = frozenset(untrained)
     readable = _readout(module, row, base, untrained, notes)
+    answers = readable or _classifies(module, base, untrained)
     model = LensModel(
         module=module,
         processor=processor,
@@ -61,7 +63,8 @@ def adapt(
         base=base,
         stacks=stacks,
         sites=MappingProxyType(sites),
-        capabilities=_capabilities(row, stacks, sites, readable, readable or _classifies(module, base, untrained)),
+        capabilities=_capabilities(row, stacks, sites, readable, answers)
+        | set(known(module, row, stacks, base, answers=answers)),
         info=MappingProxyType(notes),
     )
     return _tried(model) if guessed else model

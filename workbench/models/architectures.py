@@ -18,12 +18,27 @@ class AttentionRow:
     module: str | None
     """Path of the module that calls transformers' attention function; None where `places` name every site."""
     o_proj: str | None = None
+    v_proj: str | None = None
+    """Where its values come from, like a place: "self_attn.v_proj | heads", or one part of a fused projection."""
     o_scale: str | None = None
     """A module applied to the output of `o_proj` before it is added (DINOv2's layer scale)."""
     rotary: bool = False
     """Whether q and k are turned by position before they meet: then `places` say where they are not turned yet."""
     writes: str = "attn_out"
     """The site that holds what it adds to the stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlpRow:
+    """What the MLP of a block is made of: outer(activation(inner(x))), times linear(x) in gated ones."""
+
+    inner: str
+    outer: str
+    activation: str
+    linear: str | None = None
+    """The other factor of a gated MLP; `inner` is then the gate."""
+    scale: str | None = None
+    """A module applied to the output of `outer` before it is added (DINOv2's layer scale)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +55,8 @@ class Stack:
     norm1: str | None = None
     norm2: str | None = None
     norm_cross: str | None = None
-    """The norm that follows cross-attention in post-norm decoders."""
+    """The norm of cross-attention: before it, or after it in post-norm decoders."""
+    mlp: MlpRow | None = None
     order: Literal["pre", "post", "parallel", "mixer"] = "pre"
     """pre: norms read the stream; post: norms follow each sum; parallel: both parts read resid_pre; mixer: one part."""
     causal: bool = True
@@ -64,6 +80,9 @@ class Architecture:
     stacks: tuple[Stack, ...]
     readout: tuple[str, ...] = ()
     """Modules applied in turn to the last resid_post of the readout stack (the last one); `~` is the base model."""
+    head: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Ending of the class name -> the finest steps from the last state to the answers, `=tanh` for a bare function;
+    for heads that `readout` names in one or not at all."""
     tied_scale: bool = False
     """T5: with tied embeddings, the normed state is scaled by d_model ** -0.5 before the unembedding."""
     bias: str | None = None
@@ -102,7 +121,8 @@ def _rotary(at: str) -> dict[str, str]:
 GPT2 = Stack(
     blocks="h",
     places=_pre("attn", "mlp", pre="mlp.c_fc", post="<mlp.c_proj"),
-    attention={"attn": AttentionRow(module="attn", o_proj="attn.c_proj")},
+    attention={"attn": AttentionRow(module="attn", o_proj="attn.c_proj", v_proj="attn.c_attn | thirds:2")},
+    mlp=MlpRow(inner="mlp.c_fc", outer="mlp.c_proj", activation="mlp.act"),
     embed="wte",
     pos_embed="wpe",
     ln_final="ln_f",
@@ -115,7 +135,12 @@ LLAMA = Stack(
     places=_pre("self_attn", "mlp", pre="mlp.gate_proj", post="<mlp.down_proj")
     | {"mlp.pre_linear": "mlp.up_proj"}
     | _rotary("self_attn"),
-    attention={"attn": AttentionRow(module="self_attn", o_proj="self_attn.o_proj", rotary=True)},
+    attention={
+        "attn": AttentionRow(
+            module="self_attn", o_proj="self_attn.o_proj", v_proj="self_attn.v_proj | heads", rotary=True
+        )
+    },
+    mlp=MlpRow(inner="mlp.gate_proj", linear="mlp.up_proj", outer="mlp.down_proj", activation="mlp.act_fn"),
     embed="embed_tokens",
     ln_final="norm",
     norm1="input_layernorm",
@@ -126,7 +151,12 @@ NEOX_SEQUENTIAL = Stack(
     blocks="layers",
     places=_pre("post_attention_dropout", "post_mlp_dropout", pre="mlp.dense_h_to_4h", post="<mlp.dense_4h_to_h")
     | {"attn.q": "attention.query_key_value | fused:0", "attn.k": "attention.query_key_value | fused:1"},
-    attention={"attn": AttentionRow(module="attention", o_proj="attention.dense", rotary=True)},
+    attention={
+        "attn": AttentionRow(
+            module="attention", o_proj="attention.dense", v_proj="attention.query_key_value | fused:2", rotary=True
+        )
+    },
+    mlp=MlpRow(inner="mlp.dense_h_to_4h", outer="mlp.dense_4h_to_h", activation="mlp.act"),
     embed="embed_in",
     ln_final="final_layer_norm",
     norm1="input_layernorm",
@@ -149,7 +179,12 @@ BERT = Stack(
         "mlp_out": "output.dropout",
         "resid_post": "",
     },
-    attention={"attn": AttentionRow(module="attention.self", o_proj="attention.output.dense")},
+    attention={
+        "attn": AttentionRow(
+            module="attention.self", o_proj="attention.output.dense", v_proj="attention.self.value | heads"
+        )
+    },
+    mlp=MlpRow(inner="intermediate.dense", outer="output.dense", activation="intermediate.intermediate_act_fn"),
     embed="embeddings.word_embeddings",
     pos_embed="embeddings.position_embeddings",
     norm1="attention.output.LayerNorm",
@@ -169,7 +204,8 @@ DISTILBERT = Stack(
         "mlp_out": "ffn",
         "resid_post": "output_layer_norm",
     },
-    attention={"attn": AttentionRow(module="attention", o_proj="attention.out_lin")},
+    attention={"attn": AttentionRow(module="attention", o_proj="attention.out_lin", v_proj="attention.v_lin | heads")},
+    mlp=MlpRow(inner="ffn.lin1", outer="ffn.lin2", activation="ffn.activation"),
     embed="embeddings.word_embeddings",
     pos_embed="embeddings.position_embeddings",
     norm1="sa_layer_norm",
@@ -189,7 +225,8 @@ ALBERT = Stack(
         "mlp_out": "ffn_output",
         "resid_post": "full_layer_layer_norm",
     },
-    attention={"attn": AttentionRow(module="attention", o_proj="attention.dense")},
+    attention={"attn": AttentionRow(module="attention", o_proj="attention.dense", v_proj="attention.value | heads")},
+    mlp=MlpRow(inner="ffn", outer="ffn_output", activation="activation"),
     embed="embeddings.word_embeddings",
     pos_embed="embeddings.position_embeddings",
     norm1="attention.LayerNorm",
@@ -198,6 +235,17 @@ ALBERT = Stack(
     causal=False,
     repeated=True,
 )
+
+_T5_SELF = AttentionRow(
+    module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o", v_proj="layer.0.SelfAttention.v | heads"
+)
+
+
+def _t5_mlp(layer: int, *, gated: bool = False) -> MlpRow:
+    at = f"layer.{layer}.DenseReluDense"
+    inner, linear = (f"{at}.wi_0", f"{at}.wi_1") if gated else (f"{at}.wi", None)
+    return MlpRow(inner=inner, linear=linear, outer=f"{at}.wo", activation=f"{at}.act")
+
 
 T5_ENCODER = Stack(
     blocks="encoder.block",
@@ -208,7 +256,8 @@ T5_ENCODER = Stack(
         pre="layer.1.DenseReluDense.wi",
         post="<layer.1.DenseReluDense.wo",
     ),
-    attention={"attn": AttentionRow(module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o")},
+    attention={"attn": _T5_SELF},
+    mlp=_t5_mlp(1),
     embed="encoder.embed_tokens",
     ln_final="encoder.final_layer_norm",
     norm1="layer.0.layer_norm",
@@ -226,23 +275,43 @@ T5_DECODER = Stack(
     )
     | {"cross_attn_out": "layer.1.dropout", "resid_mid_cross": "resid_mid + cross_attn_out"},
     attention={
-        "self_attn": AttentionRow(module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o"),
+        "self_attn": _T5_SELF,
         "cross_attn": AttentionRow(
-            module="layer.1.EncDecAttention", o_proj="layer.1.EncDecAttention.o", writes="cross_attn_out"
+            module="layer.1.EncDecAttention",
+            o_proj="layer.1.EncDecAttention.o",
+            v_proj="layer.1.EncDecAttention.v | heads",
+            writes="cross_attn_out",
         ),
     },
+    mlp=_t5_mlp(2),
     embed="decoder.embed_tokens",
     ln_final="decoder.final_layer_norm",
     norm1="layer.0.layer_norm",
+    norm_cross="layer.1.layer_norm",
     norm2="layer.2.layer_norm",
     side="target",
 )
 _GATED = {"mlp.pre": "layer.{}.DenseReluDense.wi_0", "mlp.pre_linear": "layer.{}.DenseReluDense.wi_1"}
-T5_ENCODER_GATED = replace(T5_ENCODER, places={**T5_ENCODER.places, **{k: v.format(1) for k, v in _GATED.items()}})
-T5_DECODER_GATED = replace(T5_DECODER, places={**T5_DECODER.places, **{k: v.format(2) for k, v in _GATED.items()}})
+T5_ENCODER_GATED = replace(
+    T5_ENCODER,
+    places={**T5_ENCODER.places, **{k: v.format(1) for k, v in _GATED.items()}},
+    mlp=_t5_mlp(1, gated=True),
+)
+T5_DECODER_GATED = replace(
+    T5_DECODER,
+    places={**T5_DECODER.places, **{k: v.format(2) for k, v in _GATED.items()}},
+    mlp=_t5_mlp(2, gated=True),
+)
 
-_CROSS = AttentionRow(module="encoder_attn", o_proj="encoder_attn.out_proj", writes="cross_attn_out")
-_SELF = AttentionRow(module="self_attn", o_proj="self_attn.out_proj")
+_CROSS = AttentionRow(
+    module="encoder_attn",
+    o_proj="encoder_attn.out_proj",
+    v_proj="encoder_attn.v_proj | heads",
+    writes="cross_attn_out",
+)
+_SELF = AttentionRow(module="self_attn", o_proj="self_attn.out_proj", v_proj="self_attn.v_proj | heads")
+_FC = MlpRow(inner="fc1", outer="fc2", activation="activation_fn")
+_MLP_FC = MlpRow(inner="mlp.fc1", outer="mlp.fc2", activation="mlp.activation_fn")
 BART_ENCODER = Stack(
     blocks="encoder.layers",
     prefix="encoder_blocks",
@@ -256,6 +325,7 @@ BART_ENCODER = Stack(
         "resid_post": "",
     },
     attention={"attn": _SELF},
+    mlp=_FC,
     embed="encoder.embed_tokens",
     norm1="self_attn_layer_norm",
     norm2="final_layer_norm",
@@ -286,6 +356,7 @@ WHISPER_ENCODER = Stack(
         "attn.q": "self_attn.q_proj | heads",  # Whisper scales q before its attention function sees it
     },
     attention={"attn": _SELF},
+    mlp=_FC,
     ln_final="encoder.layer_norm",
     norm1="self_attn_layer_norm",
     norm2="final_layer_norm",
@@ -305,6 +376,7 @@ WHISPER_DECODER = replace(
     attention={"self_attn": _SELF, "cross_attn": _CROSS},
     embed="decoder.embed_tokens",
     ln_final="decoder.layer_norm",
+    norm_cross="encoder_attn_layer_norm",
     causal=True,
     side="target",
 )
@@ -312,7 +384,8 @@ WHISPER_DECODER = replace(
 VIT = Stack(
     blocks="layers",
     places=_pre("attention", "mlp", pre="mlp.fc1", post="<mlp.fc2"),
-    attention={"attn": AttentionRow(module="attention", o_proj="attention.o_proj")},
+    attention={"attn": AttentionRow(module="attention", o_proj="attention.o_proj", v_proj="attention.v_proj | heads")},
+    mlp=_MLP_FC,
     embed="embeddings",
     ln_final="layernorm",
     norm1="layernorm_before",
@@ -323,7 +396,15 @@ DINOV2 = replace(
     VIT,
     blocks="encoder.layer",
     places=_pre("layer_scale1", "layer_scale2", pre="mlp.fc1", post="<mlp.fc2"),
-    attention={"attn": AttentionRow(module="attention", o_proj="attention.o_proj", o_scale="layer_scale1")},
+    attention={
+        "attn": AttentionRow(
+            module="attention",
+            o_proj="attention.o_proj",
+            v_proj="attention.v_proj | heads",
+            o_scale="layer_scale1",
+        )
+    },
+    mlp=replace(_MLP_FC, scale="layer_scale2"),
     norm1="norm1",
     norm2="norm2",
 )
@@ -333,6 +414,7 @@ CLIP_TEXT = Stack(
     prefix="text_blocks",
     places=_pre("self_attn", "mlp", pre="mlp.fc1", post="<mlp.fc2"),
     attention={"attn": _SELF},
+    mlp=_MLP_FC,
     embed="text_model.embeddings.token_embedding",
     pos_embed="text_model.embeddings.position_embedding",
     ln_final="text_model.final_layer_norm",
@@ -378,7 +460,7 @@ ATTENTION_ONLY = Stack(
         "attn_out": "hook_attn_out",
         "resid_post": "",
     },
-    attention={"attn": AttentionRow(module=None, o_proj="attn.W_O")},
+    attention={"attn": AttentionRow(module=None, o_proj="attn.W_O", v_proj="attn.W_V | heads")},
     embed="embed",
     pos_embed="pos_embed",
     ln_final="ln_final",
@@ -390,6 +472,7 @@ OPT = replace(
     blocks="decoder.layers",
     places=_pre("self_attn", "fc2", pre="fc1", post="<fc2"),
     attention={"attn": _SELF},
+    mlp=_FC,
     embed="decoder.embed_tokens",
     pos_embed="decoder.embed_positions",
     ln_final="decoder.final_layer_norm",
@@ -401,26 +484,66 @@ _PHI = _pre("self_attn", "mlp", pre="mlp.fc1", post="<mlp.fc2") | _rotary("self_
 PHI = replace(
     LLAMA,
     places={site: path for site, path in _PHI.items() if site != "resid_mid"},
-    attention={"attn": AttentionRow(module="self_attn", o_proj="self_attn.dense", rotary=True)},
+    attention={
+        "attn": AttentionRow(
+            module="self_attn", o_proj="self_attn.dense", v_proj="self_attn.v_proj | heads", rotary=True
+        )
+    },
+    mlp=_MLP_FC,
     ln_final="final_layernorm",
     norm2=None,
     order="parallel",
 )
 
+
+def _score(norm: str) -> dict[str, tuple[str, ...]]:
+    """Decoders that classify: the last state through the final norm and one linear map."""
+    return {"ForSequenceClassification": (norm, "score"), "": (norm, "lm_head")}
+
+
+_BERT_HEADS = {
+    "ForSequenceClassification": ("~pooler.dense", "~pooler.activation", "classifier"),
+    "": (
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.transform_act_fn",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions.decoder",
+    ),
+}
+_ROBERTA_HEADS = {
+    "ForSequenceClassification": ("classifier.dense", "=tanh", "classifier.out_proj"),
+    "": ("lm_head.dense", "=gelu", "lm_head.layer_norm", "lm_head.decoder"),
+}
+_ELECTRA_HEADS = {
+    "ForSequenceClassification": ("classifier.dense", "classifier.activation", "classifier.out_proj"),
+    "": (
+        "generator_predictions.dense",
+        "generator_predictions.activation",
+        "generator_predictions.LayerNorm",
+        "generator_lm_head",
+    ),
+}
+_DISTILBERT_MLM = ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector")
+_DISTILBERT_HEADS = {"ForSequenceClassification": ("pre_classifier", "=relu", "classifier"), "": _DISTILBERT_MLM}
+_ALBERT_HEADS = {
+    "ForSequenceClassification": ("~pooler", "~pooler_activation", "classifier"),
+    "": ("predictions.dense", "predictions.activation", "predictions.LayerNorm", "predictions.decoder"),
+}
+
 _ARCH: dict[str, Architecture] = {
-    "gpt2": Architecture(stacks=(GPT2,), readout=("~ln_f", "lm_head")),
-    "llama": Architecture(stacks=(LLAMA,), readout=("~norm", "lm_head")),
+    "gpt2": Architecture(stacks=(GPT2,), readout=("~ln_f", "lm_head"), head=_score("~ln_f")),
+    "llama": Architecture(stacks=(LLAMA,), readout=("~norm", "lm_head"), head=_score("~norm")),
     "opt": Architecture(stacks=(OPT,), readout=("~decoder.final_layer_norm", "lm_head")),
     "phi": Architecture(stacks=(PHI,), readout=("~final_layernorm", "lm_head")),
     "gpt_neox": Architecture(stacks=(NEOX,), readout=("~final_layer_norm", "lm_head")),
     "gpt_neox_sequential": Architecture(stacks=(NEOX_SEQUENTIAL,), readout=("~final_layer_norm", "lm_head")),
-    "bert": Architecture(stacks=(BERT,), readout=("cls.predictions",)),
-    "roberta": Architecture(stacks=(BERT,), readout=("lm_head",)),
-    "electra": Architecture(stacks=(BERT,), readout=("generator_predictions", "generator_lm_head")),
-    "distilbert": Architecture(
-        stacks=(DISTILBERT,), readout=("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector")
+    "bert": Architecture(stacks=(BERT,), readout=("cls.predictions",), head=_BERT_HEADS),
+    "roberta": Architecture(stacks=(BERT,), readout=("lm_head",), head=_ROBERTA_HEADS),
+    "electra": Architecture(
+        stacks=(BERT,), readout=("generator_predictions", "generator_lm_head"), head=_ELECTRA_HEADS
     ),
-    "albert": Architecture(stacks=(ALBERT,), readout=("predictions",)),
+    "distilbert": Architecture(stacks=(DISTILBERT,), readout=_DISTILBERT_MLM, head=_DISTILBERT_HEADS),
+    "albert": Architecture(stacks=(ALBERT,), readout=("predictions",), head=_ALBERT_HEADS),
     "t5": Architecture(
         stacks=(T5_ENCODER, T5_DECODER), readout=("~decoder.final_layer_norm", "lm_head"), tied_scale=True
     ),

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from workbench import inputs
 from workbench.errors import MissingCapability, MissingSite, UnknownName
-from workbench.models.architectures import Architecture, AttentionRow, Stack
+from workbench.models import linear_maps
+from workbench.models.architectures import Architecture, Stack
+from workbench.models.linear_maps import Activation, LinearMap, MlpMap, Norm
 from workbench.models.sites import Site
 
 _LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
@@ -66,16 +68,6 @@ class Blocks:
         return self.row.side
 
 
-@dataclass(frozen=True, kw_only=True)
-class Norm:
-    """The final norm as numbers: x -> (x - mean if centred) / scale(x) * weight + bias."""
-
-    centred: bool
-    weight: Tensor
-    bias: Tensor | None
-    eps: float
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LensModel:
     """A torch module with named sites. Holds no activations, and leaves the module as it was found.
@@ -94,7 +86,7 @@ class LensModel:
     sites: Mapping[str, Site]
     capabilities: frozenset[str]
     """What analyses may ask for: text, image, audio, pattern, qk, z, resid, attn_out, mlp_out, mlp, readout,
-    direct-logits, logits, causal, gradients."""
+    direct-logits, logits, norms, decomposition, causal, gradients."""
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Where it comes from: source, revision, licence, notes."""
 
@@ -280,12 +272,13 @@ class LensModel:
     def readout(self, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """Logits that the model would give if its last residual state were `resid`."""
         for path in self._readout_paths:
-            resid = self._step(path, resid)
+            resid = self.head_step(path, resid)
         if self.architecture.bias is not None:
             resid = resid + self.module.get_buffer(self.architecture.bias)[0]
         return resid
 
-    def _step(self, path: str, x: Tensor) -> Tensor:
+    def head_step(self, path: str, x: Tensor) -> Tensor:
+        """One module of the head, with the factor that some families put before the last."""
         if self.architecture.tied_scale and path == self._readout_paths[-1]:
             config: Any = self.module.config
             if getattr(config, "scale_decoder_outputs", config.tie_word_embeddings):
@@ -320,28 +313,43 @@ class LensModel:
 
     def unembedding(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """The linear part of the readout alone: logits of states that went through the final norm."""
-        return self._step(self._readout_paths[-1], normed)
+        return self.head_step(self._readout_paths[-1], normed)
 
-    @torch.no_grad()
+    # ---- maps as numbers -------------------------------------------------------------------------------------------
+
+    def norms(self, layer: int, prefix: str | None = None) -> dict[str, Norm]:
+        """The norms of one block as numbers, by the row's names: norm1, norm_cross, norm2. Needs `norms`."""
+        return linear_maps.block_norms(self, layer, prefix)
+
+    def last_norm(self, prefix: str | None = None) -> Norm | None:
+        """The norm after the last block of a stack as numbers, or None where there is none. Needs `norms`."""
+        return linear_maps.last_norm(self, prefix)
+
     def output_map(
         self, attention: str | None, layer: int
     ) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, "d_model"]]:
         """How one layer's heads write: W_O per head and the bias added once, read off the modules themselves.
 
-        Exact for any linear output map, quantised or not; costs one pass of `head * d_head` unit vectors.
+        Exact for any linear output map, quantised or not; costs nothing where the weights lie open.
         """
-        stack, short = self.attention(attention)
-        row: AttentionRow = stack.row.attention[short]
-        if row.o_proj is None:
-            raise MissingCapability(f"The row of {self.family} does not say which module writes {attention}'s output.")
-        path = stack.paths[layer]
-        project = self.module.get_submodule(f"{path}.{row.o_proj}")
-        scale = self.module.get_submodule(f"{path}.{row.o_scale}") if row.o_scale else nn.Identity()
-        sizes = stack.sizes
-        unit = torch.eye(sizes.n_heads * sizes.d_head, device=self.device, dtype=self.dtype)
-        bias = scale(project(torch.zeros_like(unit[:1])))  # (1, d_model)
-        weight = scale(project(unit)) - bias
-        return weight.unflatten(0, (sizes.n_heads, sizes.d_head)), bias[0]
+        return linear_maps.output_map(self, attention, layer)
+
+    def value_map(
+        self, attention: str | None, layer: int
+    ) -> tuple[Float[Tensor, "d_model kv_head d_head"], Float[Tensor, "kv_head d_head"]]:
+        """How one layer's heads read: W_V per kv head and its bias. Needs `decomposition`."""
+        return linear_maps.value_map(self, attention, layer)
+
+    def mlp_map(self, layer: int, prefix: str | None = None) -> MlpMap | None:
+        """The linear maps and the activation of one block's MLP; None where it has none. Needs `decomposition`."""
+        return linear_maps.mlp_map(self, layer, prefix)
+
+    def head_maps(self, answers: Sequence[int]) -> tuple[Norm | LinearMap | Activation, ...]:
+        """The steps from the last state to the logits of some answers, in turn. Needs `decomposition`.
+
+        The last step is linear and has one output an answer. Classifiers read one position (`answer_position`).
+        """
+        return linear_maps.head_maps(self, tuple(answers))
 
     def __repr__(self) -> str:
         sizes = f"{self.n_blocks} layers, {self.n_heads} heads, d_model {self.d_model}"

@@ -124,11 +124,23 @@ def _fused(d_head: int, part: int) -> Layout:
     return Layout(lambda raw: raw.unflatten(-1, (-1, 3, d_head))[..., part, :], put)
 
 
+def _thirds(d_head: int, part: int) -> Layout:
+    """(batch, pos, [q | k | v]), as GPT-2's one projection gives it; `part` 0, 1, 2 is q, k, v."""
+
+    def put(raw: Tensor, new: Tensor) -> Tensor:
+        parts = list(raw.unflatten(-1, (3, -1, d_head)).unbind(-3))
+        parts[part] = new
+        return torch.stack(parts, -3).flatten(-3)
+
+    return Layout(lambda raw: raw.unflatten(-1, (3, -1, d_head))[..., part, :, :], put)
+
+
 _LAYOUTS: dict[str, Callable[[int, int], Layout]] = {
     "same": _same,
     "head_first": _head_first,
     "heads": _heads,
     "fused": _fused,
+    "thirds": _thirds,
 }
 
 
