@@ -56,7 +56,8 @@ def more(name):
         ),
         "llama_classifier": lambda: t.LlamaForSequenceClassification(t.LlamaConfig(**SIZES, **ids, num_labels=3)),
         "deit": lambda: t.DeiTForImageClassification(
-            t.DeiTConfig(**{k: v for k, v in SIZES.items() if k != "vocab_size"}, image_size=16, patch_size=8, num_labels=5)
+            t.DeiTConfig(**{k: v for k, v in SIZES.items() if k != "vocab_size"}, image_size=16, patch_size=8,
+                         num_labels=5)
         ),
     }  # fmt: skip
     torch.manual_seed(1)
@@ -140,6 +141,8 @@ def test_every_part_of_a_block_follows_from_its_numbers(name):
 @pytest.mark.parametrize("name", [*(f for f in MAPPED if f not in ("dinov2", "clip")), *MORE])
 def test_the_head_step_by_step_gives_the_answers(name):
     model, batch = model_and_batch(name)
+    if model.architecture.bias is not None:
+        model.module.get_buffer(model.architecture.bias).normal_()
     values, output = read_all(model, batch)
     state = values[model.stream("resid_post")[-1]]
     answers = [2, 0, 1]
