@@ -14,6 +14,7 @@ _WHERE = {
     "aopc": "perturbation",
     "attention_distance": "patterns",
     "attention_entropy": "patterns",
+    "attention_pagerank": "pagerank",
     "attention_rollout": "rollout",
     "attention_scores": "patterns",
     "average_ranks": "comparison",
