@@ -128,7 +128,7 @@ def test_a_row_that_is_wrong_fails_its_checks():
     )  # fmt: skip
     model = adapt(transformers.GraniteForCausalLM(config).eval(), CharacterTokenizer(), "llama")
     failed = {c.name for c in check(model) if c.passed is False}
-    assert failed == {"blocks add up", "trained head"}
+    assert failed == {"blocks add up", "trained head", "maps as numbers"}
 
 
 def test_gemma_norms_multiply_by_one_plus_weight():
@@ -142,7 +142,7 @@ def test_gemma_norms_multiply_by_one_plus_weight():
     model = adapt(module, CharacterTokenizer())
     assert [c for c in check(model) if c.passed is False] == []
     llama = adapt(module, CharacterTokenizer(), "llama")  # the same paths, without the one
-    assert {c.name for c in check(llama) if c.passed is False} == {"trained head"}
+    assert {c.name for c in check(llama) if c.passed is False} == {"trained head", "maps as numbers"}
 
 
 def test_bare_base_models_have_no_readout():
@@ -227,10 +227,14 @@ SIZES = {
 @pytest.mark.parametrize(
     ("name", "more", "withdrawn"),
     [
-        ("Granite", {"residual_multiplier": 0.5, "logits_scaling": 2.0}, {"readout", "direct-logits", "attn_out"}),
-        ("Cohere", {"logit_scale": 0.0625}, {"readout", "direct-logits"}),
-        ("Olmo2", {}, {"direct-logits", "attn_out"}),
-        ("Gemma2", {"head_dim": 8}, {"readout", "direct-logits"}),
+        (
+            "Granite",
+            {"residual_multiplier": 0.5, "logits_scaling": 2.0},
+            {"readout", "direct-logits", "attn_out", "norms", "decomposition"},
+        ),
+        ("Cohere", {"logit_scale": 0.0625}, {"readout", "direct-logits", "norms", "decomposition"}),
+        ("Olmo2", {}, {"direct-logits", "attn_out", "norms", "decomposition"}),
+        ("Gemma2", {"head_dim": 8}, {"readout", "direct-logits", "norms", "decomposition"}),
     ],
 )
 def test_what_a_guessed_row_gets_wrong_is_withdrawn_when_adapting(name, more, withdrawn):

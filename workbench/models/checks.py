@@ -15,6 +15,7 @@ from workbench import progress
 from workbench.errors import WorkbenchError
 from workbench.hooks import editing, reading
 from workbench.models.lens_model import Blocks, LensModel, known_names
+from workbench.models.replay import replay_gap
 from workbench.models.sites import Sum, first_tensor
 from workbench.models.weights import not_finite
 
@@ -49,6 +50,7 @@ def check(model: LensModel, *, thorough: bool = False) -> tuple[Check, ...]:
         _algebra,
         _rows,
         _head,
+        _maps,
         _all_edits if thorough else _edits,
     )
     for step in progress.track(steps, label="load-time checks"):
@@ -70,7 +72,7 @@ def mistrusted(model: LensModel) -> tuple[set[str], dict[str, str]]:
     except WorkbenchError:
         return set(), {}
     with model.lock, reading(model, model.sites) as values:
-        model.module(**batch)
+        output = model.module(**batch)
     sites = {name for name in model.sites if name not in values}
     why: dict[str, str] = {}
     for part, capability in (("pattern", "pattern"), ("q", "qk"), ("z", "z")):
@@ -89,7 +91,15 @@ def mistrusted(model: LensModel) -> tuple[set[str], dict[str, str]]:
                 why[capability] = "its head does more than the row says: the last state read out is not its answer"
         elif written_out > close:
             why["direct-logits"] = "its final norm is not the plain one"
+    checkable = "decomposition" in model.capabilities and not sites
+    if not checkable or not _maps_gap(model, values, output) <= PARITY.get(model.dtype, 1e-3):
+        for capability in model.capabilities & {"norms", "decomposition"}:
+            why.setdefault(capability, "its blocks or its head do more than their norms and linear maps say")
     return sites, why
+
+
+def _maps_gap(model: LensModel, values: dict[str, Tensor], output: Any) -> float:
+    return replay_gap(model, values, output.logits if "logits" in model.capabilities else None)
 
 
 def _sample(model: LensModel) -> dict[str, Tensor]:
@@ -219,6 +229,17 @@ def _head(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
     gap = max(read, written_out)
     detail = f"{why}; reading the last state gives the model's own logits to {gap:.1e}"
     yield Check(name="trained head", passed=gap <= close, detail=detail, value=gap)
+
+
+@torch.no_grad()
+def _maps(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
+    if "decomposition" not in model.capabilities:
+        return
+    with model.lock, reading(model, model.sites) as values:
+        output = model.module(**batch)
+    gap = _maps_gap(model, values, output)
+    detail = f"blocks and head done again from their numbers are what the model did, to {gap:.1e} of its size"
+    yield Check(name="maps as numbers", passed=gap <= PARITY.get(model.dtype, 1e-3), detail=detail, value=gap)
 
 
 def _head_gaps(model: LensModel, batch: dict[str, Tensor]) -> tuple[float, float, float]:

@@ -40,6 +40,12 @@ class Norm:
     bias: Tensor | None
     eps: float
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """The normed vectors."""
+        x = x - x.mean(-1, keepdim=True) if self.centred else x
+        x = x / (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt() * self.weight
+        return x if self.bias is None else x + self.bias
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LinearMap:
@@ -47,6 +53,10 @@ class LinearMap:
 
     weight: Float[Tensor, "d_in d_out"]
     bias: Float[Tensor, "d_out"] | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The mapped vectors."""
+        return x @ self.weight if self.bias is None else x @ self.weight + self.bias
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,6 +67,11 @@ class MlpMap:
     outer: LinearMap
     activation: Activation
     linear: LinearMap | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What the MLP adds to the stream."""
+        hidden = self.activation(self.inner(x))
+        return self.outer(hidden if self.linear is None else hidden * self.linear(x))
 
 
 def norm_numbers(module: Any, offset: float = 0.0) -> Norm | None:
