@@ -274,6 +274,17 @@ def test_padding_changes_nothing(family, side, how):
     torch.testing.assert_close(other.score, one.score, rtol=0, atol=5e-6)
 
 
+def test_the_mean_is_over_the_prompt_and_not_its_padding():
+    model = adapt(tiny_model("gpt2").module, Bare())
+    ids = model.encode("abcabc")["input_ids"]
+    padded = {
+        "input_ids": torch.nn.functional.pad(ids, (0, 3), value=7),
+        "attention_mask": torch.nn.functional.pad(torch.ones_like(ids), (0, 3)),
+    }
+    one, other = (workbench.occlusion(model, x) for x in ("abcabc", padded))
+    torch.testing.assert_close(other.scores, one.scores, rtol=0, atol=2e-6)
+
+
 def test_a_batch_of_variants_is_bounded(monkeypatch):
     evidence = gather(tiny_model("gpt2"), "abcabc", Wanted())
     assert perturb.rows_at_once(evidence) == perturb.MOST_ROWS

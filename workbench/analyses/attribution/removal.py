@@ -1,6 +1,6 @@
 """Removal: what it means that tokens are not there, and what the target becomes without any set of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import torch
@@ -41,7 +41,7 @@ def removed(
         raise MissingCapability(lacking(f"Removal of tokens by {how!r}", evidence.model.name, {"pattern"}))
     makers: dict[str, Callable[[Tensor], Vary]] = {
         "replace": lambda gone: _replacing(evidence, gone, stand_in(evidence.model, replacement)),
-        "mask-attention": lambda gone: _hiding(evidence, gone),
+        "mask-attention": lambda gone: hiding(evidence, gone),
         "zero-values": lambda gone: _silencing(evidence, gone),
     }
     vary = makers[how](table.to(evidence.model.device))
@@ -126,11 +126,24 @@ def _silencing(evidence: Evidence, table: Bool[Tensor, "variant node"]) -> Vary:
     return vary
 
 
-def _hiding(evidence: Evidence, table: Bool[Tensor, "variant node"]) -> Vary:
+def hiding(
+    evidence: Evidence,
+    table: Bool[Tensor, "variant node"],
+    *,
+    queries: Bool[Tensor, "node"] | None = None,
+    layers: Collection[int] = (),
+) -> Vary:
+    """Variants in which nodes cannot be attended to: by `queries`, in `layers` of every stack; none of them is all."""
+
     def vary(rows: Tensor, batch: Batch) -> tuple[Batch, Mapping[str, Edit]]:
         edits: dict[str, Edit] = {}
         for one in attentions(evidence):
-            edits |= cut_edges(one.path, one.keys.spread(table[rows])[:, None], own=not one.cross)
+            if layers and one.layer not in layers:
+                continue
+            gone = one.keys.spread(table[rows])[:, None]  # (batch, 1, key)
+            if queries is not None:
+                gone = gone & one.queries.spread(queries[None])[:, :, None]  # (batch, query, key)
+            edits |= cut_edges(one.path, gone, own=not one.cross)
         return batch, edits
 
     return vary
