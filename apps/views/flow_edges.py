@@ -29,16 +29,24 @@ def with_residual(maps: "np.ndarray", residual: float) -> "np.ndarray":
     return (1 - residual) * maps + residual * np.eye(maps.shape[-1], dtype=maps.dtype)
 
 
-def rollout_edges(maps: "np.ndarray", level: int, node: int) -> "np.ndarray":
-    """(level, node, node): what of `node` above `level` steps comes along each edge below; each level sums to one."""
+def rollout_edges(maps: "np.ndarray", level: int, node: int, source: int | None = None) -> "np.ndarray":
+    """(level, node, node): what comes to `node`, above `level` steps, along each edge below it; a level sums to one.
+
+    With a `source`, the part of it that started there: a level then sums to the source's share.
+    """
     import numpy as np
 
     carried = np.zeros((level, *maps.shape[1:]), maps.dtype)
-    mass = np.zeros(maps.shape[-1], maps.dtype)
-    mass[node] = 1
+    mass = np.eye(maps.shape[-1], dtype=maps.dtype)[node]
     for step in reversed(range(level)):
         carried[step] = mass[:, None] * maps[step]
         mass = carried[step].sum(0)
+    if source is None:
+        return carried
+    share = np.eye(maps.shape[-1], dtype=maps.dtype)[source]  # of the source in each node, from the input up
+    for step in range(level):
+        carried[step] *= share
+        share = maps[step] @ share
     return carried
 
 
@@ -75,3 +83,29 @@ def largest(carried: "np.ndarray", first: int, last: int, most: int) -> Edges:
         left_out=there - count,
         elsewhere=1 - float(inside.sum()) / total if total > 0 else 0.0,
     )
+
+
+def flow_edges(maps: "np.ndarray", level: int, node: int, source: int) -> "np.ndarray":
+    """(level, node, node): what passes along each edge of one maximum flow from `node` down to `source`.
+
+    There may be other flows of the same size. Capacities are whole parts of 2^30, exact to 1e-9 an edge.
+    """
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import maximum_flow
+
+    n = maps.shape[-1]
+    capacity = np.round(reached(maps, level, node) * _PARTS).astype(np.int32)
+    step, query, key = np.nonzero(capacity)
+    size = (level + 1) * n
+    ends = ((step + 1) * n + query, step * n + key)
+    graph = coo_array((capacity[step, query, key], ends), shape=(size, size)).tocsr()
+    flow = maximum_flow(graph, level * n + node, source).flow.tocoo()
+    passed = np.zeros_like(capacity)
+    down = flow.data > 0
+    above, below = flow.coords[0][down], flow.coords[1][down]
+    passed[below // n, above % n, below % n] = flow.data[down]
+    return passed / _PARTS
+
+
+_PARTS = 2**30
