@@ -57,7 +57,7 @@ def outcomes(evidence: Evidence, n: int, vary: Vary, *, batch_size: int | None =
     found: list[Tensor] = []
     for rows in progress.track(torch.arange(n).split(size), label="variants"):
         rows = rows.to(next(iter(evidence.batch.values())).device)
-        batch, edits = vary(rows, {name: _repeated(value, len(rows)) for name, value in evidence.batch.items()})
+        batch, edits = vary(rows, {name: repeated(value, len(rows)) for name, value in evidence.batch.items()})
         with editing(model, edits), reading(model, () if answers else state) as values:
             output = model.module(**batch)
         if answers:
@@ -85,5 +85,6 @@ def rows_at_once(evidence: Evidence) -> int:
     return max(1, min(MOST_ROWS, MOST_BYTES // (4 * n * (max(widths) + answers))))
 
 
-def _repeated(value: Tensor, n: int) -> Tensor:
+def repeated(value: Tensor, n: int) -> Tensor:
+    """A batch of one as a batch of `n`."""
     return value.expand(n, *value.shape[1:]).contiguous()
