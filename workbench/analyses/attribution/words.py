@@ -54,12 +54,25 @@ def words(evidence: Evidence) -> Words:
     return Words(numbers=tuple(numbers), texts=tuple(texts), sides=tuple(where))
 
 
+def special_nodes(evidence: Evidence) -> tuple[bool, ...]:
+    """Which nodes are no part of what was given to read: start, class, separator and register tokens."""
+    tokenizer = tokenizer_of(evidence.model)
+    found: list[bool] = []
+    for side in sides(evidence):
+        if side.ids is None:
+            found += [label in ("CLS", "DIST") or label.startswith("REG ") for label in evidence.tokens[side.nodes]]
+        else:
+            special = _special_ids(tokenizer)
+            found += [number in special for number in evidence.batch[side.ids][0, side.index].tolist()]
+    return tuple(found)
+
+
 def word_numbers(tokenizer: Any, ids: Sequence[int]) -> tuple[list[int], list[str]]:
     """(the number of the word each token belongs to, the text of each word)."""
     mark = space_mark(tokenizer)
     pieces = [str(piece) for piece in tokenizer.convert_ids_to_tokens(list(ids))]
-    special, unknown = set(tokenizer.all_special_ids), getattr(tokenizer, "unk_token_id", None)
-    alone = [number in special and number != unknown for number in ids]
+    special, unknown = _special_ids(tokenizer), getattr(tokenizer, "unk_token_id", None)
+    alone = [number in special for number in ids]
     # An unknown token stands for letters: inside a word it does not end it.
     spelled = [_spelled("x" if number == unknown else piece, mark) for number, piece in zip(ids, pieces, strict=True)]
     starts = _starts(b"".join(b"\n" if one else bytes_ for one, bytes_ in zip(alone, spelled, strict=True)))
@@ -79,6 +92,15 @@ def word_numbers(tokenizer: Any, ids: Sequence[int]) -> tuple[list[int], list[st
         offset += len(bytes_)
     kept = [text.decode("utf-8", "replace") for text in texts]
     return numbers, kept if mark in ("Ġ", "▁", " ") else [text.strip() for text in kept]
+
+
+def _special_ids(tokenizer: Any) -> set[int]:
+    """Ids that stand for no text. The unknown token does: for letters, unless it also starts or ends texts."""
+    ids = {*getattr(tokenizer, "all_special_ids", ())}
+    kinds = ("bos", "eos", "pad", "cls", "sep", "mask")
+    return ids - (
+        {getattr(tokenizer, "unk_token_id", None)} - {getattr(tokenizer, f"{k}_token_id", None) for k in kinds}
+    )
 
 
 def space_mark(tokenizer: Any) -> str:
