@@ -87,7 +87,7 @@ def test_attention_part_by_part(n_heads, n_kv_heads, causal, chunk, monkeypatch)
     if causal:
         pattern = pattern.masked_fill(torch.ones(T, T).triu(1).bool(), -torch.inf)
     pattern = pattern.softmax(-1)
-    parts, w_v, w_o = parts_of(causal=causal), normal(D, n_kv_heads, D_HEAD, seed=3), normal(n_heads, D_HEAD, D, seed=4)
+    parts, w_v, w_o = parts_of(), normal(D, n_kv_heads, D_HEAD, seed=3), normal(n_heads, D_HEAD, D, seed=4)
     expected = torch.zeros(2, T, T, D, dtype=torch.float64)
     for head in range(n_heads):
         one = w_v[:, head * n_kv_heads // n_heads] @ w_o[head]
