@@ -87,9 +87,10 @@ def test_against_a_foil_and_at_a_position(double):
 
 def test_a_classifier_is_explained_where_it_reads(double):
     torch.manual_seed(0)
-    sizes = {"vocab_size": 98, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     names = {0: "bad", 1: "good", 2: "neither"}
-    config = transformers.BertConfig(**sizes, intermediate_size=32, id2label=names)
+    config = transformers.BertConfig(
+        vocab_size=98, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, id2label=names
+    )
     model = adapt(transformers.BertForSequenceClassification(config).eval().double(), CharacterTokenizer())
     found = workbench.registry.get("relevance")(model, "abcde")
     output = output_of(model, model.encode("abcde"))

@@ -86,7 +86,7 @@ def test_single_heads_from_a_later_start(double):
 
 
 def test_single_heads_are_not_offered_for_two_stacks():
-    with pytest.raises(workbench.BadInput, match="of one stack"):
+    with pytest.raises(workbench.BadInput, match="models with one stack"):
         workbench.attention_rollout(tiny_model("t5"), "abc => a", heads_of=0)
 
 
