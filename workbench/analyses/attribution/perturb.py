@@ -75,14 +75,17 @@ def unaltered(evidence: Evidence) -> float:
     return 1.0 if evidence.score is None else evidence.score
 
 
-def rows_at_once(evidence: Evidence) -> int:
-    """How many variants fit into one batch, by a rough upper estimate of what one forward pass holds at a time."""
+def rows_at_once(evidence: Evidence, *, graph: bool = False) -> int:
+    """How many variants fit into one batch, by a rough upper estimate of what one forward pass holds at a time.
+
+    With `graph`, of what it holds to go back through: all layers instead of one.
+    """
     model, n = evidence.model, len(evidence.tokens)
-    widths = (
-        4 * n * s.sizes.n_heads + 16 * s.sizes.d_model + s.sizes.n_blocks * 2 * s.sizes.d_model for s in stacks(model)
-    )
+    widths = [4 * n * stack.sizes.n_heads + 16 * stack.sizes.d_model for stack in stacks(model)]
+    layers = [stack.n_blocks for stack in stacks(model)]
+    held = sum(w * count for w, count in zip(widths, layers, strict=True)) if graph else max(widths)
     answers = model.vocab_size * 2 if model.classes is None and evidence.target.answer is not None else 0
-    return max(1, min(MOST_ROWS, MOST_BYTES // (4 * n * (max(widths) + answers))))
+    return max(1, min(MOST_ROWS, MOST_BYTES // (4 * n * (held + answers))))
 
 
 def repeated(value: Tensor, n: int) -> Tensor:

@@ -10,9 +10,10 @@ from torch import Tensor
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.perturb import Batch, Outcomes, Vary, outcomes
 from workbench.analyses.attribution.places import Side, attentions, sides
+from workbench.analyses.one_prompt import precise
 from workbench.capabilities import lacking
 from workbench.errors import BadInput, MissingCapability
-from workbench.hooks import Edit
+from workbench.hooks import Edit, editing, reading
 from workbench.inputs import tokenizer_of
 from workbench.models.lens_model import LensModel
 
@@ -106,6 +107,18 @@ def _replacing(evidence: Evidence, table: Bool[Tensor, "variant node"], number: 
         return changed, edits
 
     return vary
+
+
+@torch.no_grad()
+def replaced_inputs(evidence: Evidence) -> Float[Tensor, "node d_embed"]:
+    """The vectors that would enter the model if every token were replaced by the one that stands in for it."""
+    every = torch.ones(1, len(evidence.tokens), dtype=torch.bool, device=evidence.model.device)
+    vary = _replacing(evidence, every, stand_in(evidence.model))
+    batch, edits = vary(torch.zeros(1, dtype=torch.long, device=every.device), evidence.batch)
+    entries = sides(evidence)
+    with editing(evidence.model, edits), reading(evidence.model, [side.entry for side in entries]) as values:
+        evidence.model.module(**batch)
+    return torch.cat([precise(values[side.entry][0, side.index]) for side in entries])
 
 
 def _averaging(side: Side, gone: Bool[Tensor, "batch pos"]) -> Edit:
