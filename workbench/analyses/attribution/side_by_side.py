@@ -159,38 +159,34 @@ class TokenAttribution(Result, kind="token-attribution"):
         return frame.assign(count=int(self.counted.sum()))
 
     def figure(self) -> "go.Figure":
-        """Tokens by methods after the chosen layer, each column by its largest size, the causal check last."""
+        """Tokens by methods after the chosen layer, each in shares of its largest size, the causal check last.
+
+        Shares are of the largest of the tokens that are compared; others may exceed it and are drawn like it.
+        """
         import pandas as pd
 
-        columns = [*zip(self.titles, self.scores[list(self.ranked_lines)], strict=True)]
+        columns = [*zip(self.methods, self.scores[list(self.ranked_lines)], strict=True)]
         if self.effects is not None:
-            columns.append(("Causal check", self.effects))
+            columns.append(("causal check", self.effects))
+        rank = {name: "" if value != value else f":\u03c1={value:.2f}" for name, value in self.ranking()}
         frames = []
-        for title, values in columns:
-            largest = values.abs().max().item()
-            shares = values / largest if largest > 0 else values
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "method": title,
-                        "pos": range(len(self.tokens)),
-                        "token": self.tokens,
-                        "share of the largest": shares.numpy(),
-                        "score": values.numpy(),
-                    }
-                )
-            )
-        titles = dict(zip(self.methods, self.titles, strict=True))
-        ranked = ", ".join(f"{titles[name]} {value:.2f}" for name, value in self.ranking() if value == value)
-        title = f"{self.explained}; agreement with the check: {ranked}" if ranked else self.explained
+        for name, values in columns:
+            largest = values[self.counted].abs().max().item() if self.counted.any() else 0.0
+            shares = values / largest if largest > 0 else torch.zeros_like(values)
+            shown = {"pos": range(len(self.tokens)), "token": self.tokens, "score": values.tolist()}
+            named = {"method": name, "agreement": name.replace(" ", "-") + rank.get(name, "")}
+            frames.append(pd.DataFrame({**named, **shown, "share of the largest": shares.tolist()}))
+        signed = any(self.signed) or self.effects is not None
         return plots.heatmap(
             pd.concat(frames, ignore_index=True),
             x="method",
             y="pos",
             value="share of the largest",
+            x_labels="agreement",
             y_labels="token",
             hover=("score",),
-            center=0.0 if any(self.signed) or self.effects is not None else None,
+            center=0.0 if signed else None,
+            limits=(-1.0, 1.0) if signed else (0.0, 1.0),
             y_down=True,
-            title=title,
+            title=self.explained,
         )
