@@ -2,7 +2,6 @@
 
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 
 from workbench.analyses.attribution.method import Method
 from workbench.errors import UnknownName
@@ -30,8 +29,7 @@ MODULES = (
 def methods() -> dict[str, Method]:
     """Every method by its name."""
     package = __name__.rpartition(".")[0]
-    there = [f"{package}.{name}" for name in MODULES if find_spec(f"{package}.{name}")]
-    return {method.name: method for name in there for method in import_module(name).METHODS}
+    return {method.name: method for name in MODULES for method in import_module(f"{package}.{name}").METHODS}
 
 
 def method(name: str) -> Method:
