@@ -21,7 +21,7 @@ from torch import Tensor
 
 from workbench.functional.query_key import repeat_kv
 
-CHUNK_BYTES = 2**26
+CHUNK_BYTES = 2**24
 """Most memory that one tensor of a chunk of sources takes, unless one source alone needs more."""
 
 
@@ -79,12 +79,15 @@ def attention_parts(
     written = parts.new_zeros(size)
     width = pattern.shape[-3] * w_v.shape[-1] * max(parts.shape[-2], pattern.shape[-2])
     for some, start in _chunks(parts, width):
-        values = torch.einsum("...skm,mhd->...shkd", parts[..., some, start:, :], w_v)
-        values = repeat_kv(values, w_o.shape[0], dim=-3)  # (*batch, some, head, key, d_head)
+        values = torch.einsum("...skm,mhd->...hksd", parts[..., some, start:, :], w_v)
+        values = repeat_kv(values, w_o.shape[0], dim=-4).flatten(-2)  # (..., head, key, some * d_head)
         seen = pattern[..., start:]
         first = _first(seen.movedim(-2, 0))  # queries before see none of these keys
-        mixed = seen[..., None, :, first:, :] @ values
-        written[..., some, first:, :] = mixed.movedim(-3, -2).flatten(-2) @ w_o.flatten(0, 1)
+        mixed = (seen[..., first:, :] @ values).unflatten(
+            -1, (-1, w_v.shape[-1])
+        )  # (*batch, head, query, some, d_head)
+        mixed = mixed.movedim((-2, -3, -4), (-4, -3, -2)).flatten(-2)  # (..., some, query, head * d_head)
+        written[..., some, first:, :] = mixed @ w_o.flatten(0, 1)
     return written
 
 
@@ -166,12 +169,12 @@ def gated_slopes(
 def decomposition_bytes(sources: int, positions: int, d_model: int, d_mlp: int, heads_width: int, itemsize: int) -> int:
     """Most memory that carrying all parts through one block takes.
 
-    The stream, its normed copy, what is written and its sum with the stream; and a chunk of sources inside attention
-    (`heads_width` is head * d_head) or the MLP.
+    The stream before and after attention, its normed copy with what it is made of, what is written and its sum with the
+    stream; and a chunk of sources inside attention (`heads_width` is head * d_head) or the MLP, five times over.
     """
-    carried = 4 * sources * positions * d_model * itemsize
+    carried = 6 * sources * positions * d_model * itemsize
     one_source = positions * max(d_mlp, heads_width) * itemsize
-    return carried + 3 * max(one_source, min(CHUNK_BYTES, sources * one_source))
+    return carried + 5 * max(one_source, min(CHUNK_BYTES, sources * one_source))
 
 
 def _chunks(parts: Tensor, width: int) -> Iterator[tuple[slice, int]]:

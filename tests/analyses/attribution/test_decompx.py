@@ -279,3 +279,14 @@ def test_results_come_back_from_a_file(tmp_path):
     again = workbench.load_result(tmp_path / "parts.json")
     assert torch.equal(again.scores, found.scores) and again.biases == found.biases
     assert len(found.figure().data) == 1
+
+
+def test_biases_that_point_nowhere_stay_with_what_a_position_can_see():
+    """Values of zero and a bias: no part points along it, and no later token may get a share of it."""
+    model, text = exact_model("gpt2")
+    with torch.no_grad():
+        for block in model.module.transformer.h:
+            block.attn.c_attn.weight[:, 32:] = 0
+    found = workbench.decompx(model, text, position=3)
+    assert abs(found.rounding) < 1e-10
+    assert not found.scores[4:].any() and found.scores[:4].all()

@@ -54,9 +54,6 @@ def decomposed_answers(
     n_sources = n_nodes + (biases == "apart")
     memory, walk = None, None
     for stack, start in zip(every, starts, strict=True):
-        parts = start.new_zeros(n_sources, *start.shape)
-        mine = torch.arange(len(start), device=start.device)
-        parts[before + mine, mine] = start
         walk = Walk(
             model=model,
             stack=stack,
@@ -65,7 +62,7 @@ def decomposed_answers(
             gate_share=gate_share,
             reach=_reach(stack, n_sources, before, len(start), start.device),
         )
-        parts = _through_stack(walk, parts, memory)
+        parts = _through_stack(walk, _each_its_own(start, before, n_sources), memory)
         before += len(start)
         if stack is not every[-1]:
             last = model.last_norm(stack.prefix)
@@ -95,6 +92,14 @@ def check_memory(model: LensModel, n_nodes: int, itemsize: int) -> int:
             f" {readable(free)} are free. Give a shorter prompt, or a smaller model."
         )
     return needed
+
+
+def _each_its_own(start: Float[Tensor, "pos d_model"], before: int, n_sources: int) -> Float[Tensor, "source pos d"]:
+    """Parts of the first states: all of each belongs to its own token."""
+    parts = start.new_zeros(n_sources, *start.shape)
+    mine = torch.arange(len(start), device=start.device)
+    parts[before + mine, mine] = start
+    return parts
 
 
 def _through_stack(walk: Walk, parts: Tensor, memory: Tensor | None) -> Tensor:
