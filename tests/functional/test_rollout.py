@@ -100,6 +100,9 @@ def test_batches_stay_apart_and_patterns_as_they_were():
     for i, j in itertools.product(range(2), range(3)):
         close(rollout[i, j], attention_rollout(patterns[i, j], start_layer=1))
     assert torch.equal(patterns, before)
+    maps = before[0, 0, :, 0]
+    cumulative_product(maps)
+    assert torch.equal(patterns, before)  # a view of it
 
 
 @pytest.mark.parametrize("normalize", [False, True])

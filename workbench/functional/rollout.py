@@ -46,17 +46,21 @@ def check_rows(maps: Float[Tensor, "*batch query key"], *, precision: torch.dtyp
     if not maps.numel():
         raise BadInput(f"There is no attention in maps of shape {tuple(maps.shape)}.")
     sums = maps.sum(-1, dtype=_precise(maps.dtype))
+    least, most = (bound.item() for bound in sums.aminmax())
+    smallest = maps.amin().item()
+    tolerance = ROW_SUM_TOLERANCE.get(precision or maps.dtype, SINGLE_TOLERANCE)
+    if smallest >= 0 and 1 - tolerance <= least and most <= 1 + tolerance:  # NaN is neither
+        return
     worst = int((sums - 1).abs().argmax())  # NaN counts as the largest
     found, where = sums.flatten()[worst].item(), _place(worst, sums.shape)
     if math.isnan(found):
         raise BadInput(f"There is NaN in the attention, first in {where}: leave out what is masked altogether.")
-    if (smallest := maps.amin().item()) < 0:
+    if smallest < 0:
         raise BadInput(f"Attention is never negative; the smallest entry here is {smallest:.4g}.")
-    if abs(found - 1) > ROW_SUM_TOLERANCE.get(precision or maps.dtype, SINGLE_TOLERANCE):
-        raise BadInput(
-            f"Rows of attention sum to one, but {where} sums to {found:.4g}. "
-            "Cut padded positions off, turn dropout off, or divide each row by its sum with normalize=True."
-        )
+    raise BadInput(
+        f"Rows of attention sum to one, but {where} sums to {found:.4g}. "
+        "Cut padded positions off, turn dropout off, or divide each row by its sum with normalize=True."
+    )
 
 
 def cumulative_product(
@@ -67,19 +71,7 @@ def cumulative_product(
     Layers below `start_layer` are left out, in the result too: it has layer - start_layer of them.
     """
     _check_square(maps)
-    n_layers = maps.shape[-3]
-    if not 0 <= start_layer < n_layers:
-        raise BadInput(f"There is no layer {start_layer} to start from: there are {n_layers}, 0 to {n_layers - 1}.")
-    maps = maps.to(_precise(maps.dtype))[..., start_layer:, :, :]
-    steps = maps.unbind(-3)
-    if torch.is_grad_enabled() and maps.requires_grad:
-        return torch.stack(list(itertools.accumulate(steps, lambda below, step: step @ below)), -3)
-    stack = torch.empty_like(maps)
-    products = stack.unbind(-3)
-    products[0].copy_(steps[0])
-    for step, (below, above) in zip(steps[1:], itertools.pairwise(products), strict=True):
-        torch.matmul(step, below, out=above)
-    return stack
+    return _chained(_from(maps, start_layer).to(_precise(maps.dtype), copy=True))
 
 
 def attention_rollout(
@@ -97,7 +89,7 @@ def attention_rollout(
     """
     maps = head_mean(patterns)
     _check(maps, patterns.dtype, normalize)
-    return cumulative_product(_mixed(maps, residual, normalize), start_layer)
+    return _chained(_mixed(_from(maps, start_layer), residual, normalize))
 
 
 def head_rollout(
@@ -119,7 +111,7 @@ def head_rollout(
     own = with_residual(patterns.select(-4, layer), residual, normalize)
     if layer == 0:
         return own
-    below = cumulative_product(_mixed(maps.narrow(-3, 0, layer), residual, normalize))
+    below = _chained(_mixed(maps.narrow(-3, 0, layer), residual, normalize))
     return own @ below[..., -1:, :, :]
 
 
@@ -170,6 +162,25 @@ def _mixed(maps: Tensor, residual: float, normalize: bool) -> Tensor:
         return maps
     sums = maps.sum(-1, keepdim=True)
     return maps / sums.where(sums > 0, 1.0)
+
+
+def _from(maps: Tensor, start_layer: int) -> Tensor:
+    n_layers = maps.shape[-3]
+    if not 0 <= start_layer < n_layers:
+        raise BadInput(f"There is no layer {start_layer} to start from: there are {n_layers}, 0 to {n_layers - 1}.")
+    return maps[..., start_layer:, :, :]
+
+
+def _chained(maps: Tensor) -> Tensor:
+    """`cumulative_product`, written into `maps`: at a hundred tokens, new memory is a good part of the cost."""
+    layers = maps.unbind(-3)
+    if torch.is_grad_enabled() and maps.requires_grad:
+        return torch.stack(list(itertools.accumulate(layers, lambda below, layer: layer @ below)), -3)
+    product = torch.empty_like(layers[0])
+    for below, layer in itertools.pairwise(layers):
+        torch.matmul(layer, below, out=product)
+        layer.copy_(product)
+    return maps
 
 
 def _check(maps: Tensor, precision: torch.dtype, normalize: bool) -> None:
