@@ -15,6 +15,8 @@ OWN = {
     "head": ("Head", ":material/center_focus_strong:"),
     "lens": ("Logit lens", ":material/layers:"),
     "attribution": ("Residual and attribution", ":material/stacked_bar_chart:"),
+    "tokens": ("Token attribution", ":material/table_chart:"),
+    "flow": ("Attention flow graph", ":material/account_tree:"),
     "ablate": ("Ablate", ":material/content_cut:"),
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
@@ -25,6 +27,11 @@ OPTIONS = {
     "head": frozenset({"attention", "layer", "head", "query", "key", "upper", "first", "whole", "from", "pictures"}),
     "lens": frozenset({"token", "colour", "top_k", "from", "cell"}),
     "attribution": frozenset({"token", "position", "heads", "show"}),
+    "tokens": frozenset(
+        {"token", "foil", "position", "methods", "check", "words", "skip_first", "skip_special", "replacement"}
+        | {"step", "row"}
+    ),
+    "flow": frozenset({"show", "level", "node", "source", "thin", "from"}),
     "ablate": frozenset({"attention", "operation", "sites", "token", "position"}),
 }
 """What the address of such a page may say beside the model and the prompt."""

@@ -83,29 +83,3 @@ def largest(carried: "np.ndarray", first: int, last: int, most: int) -> Edges:
         left_out=there - count,
         elsewhere=1 - float(inside.sum()) / total if total > 0 else 0.0,
     )
-
-
-def flow_edges(maps: "np.ndarray", level: int, node: int, source: int) -> "np.ndarray":
-    """(level, node, node): what passes along each edge of one maximum flow from `node` down to `source`.
-
-    There may be other flows of the same size. Capacities are whole parts of 2^30, exact to 1e-9 an edge.
-    """
-    import numpy as np
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import maximum_flow
-
-    n = maps.shape[-1]
-    capacity = np.round(reached(maps, level, node) * _PARTS).astype(np.int32)
-    step, query, key = np.nonzero(capacity)
-    size = (level + 1) * n
-    ends = ((step + 1) * n + query, step * n + key)
-    graph = coo_array((capacity[step, query, key], ends), shape=(size, size)).tocsr()
-    flow = maximum_flow(graph, level * n + node, source).flow.tocoo()
-    passed = np.zeros_like(capacity)
-    down = flow.data > 0
-    above, below = flow.coords[0][down], flow.coords[1][down]
-    passed[below // n, above % n, below % n] = flow.data[down]
-    return passed / _PARTS
-
-
-_PARTS = 2**30

@@ -1,16 +1,17 @@
 """What the graph of tokens shows of one node, in each of the three ways of following attention down to the input."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from apps.views.flow_edges import flow_edges, reached, rollout_edges, with_residual
+from apps.views.flow_edges import reached, rollout_edges, with_residual
 
 if TYPE_CHECKING:
     import numpy as np
 
 WAYS = {"flow": "flow", "rollout": "rollout", "raw": "raw attention"}
 RESIDUAL = 0.5
+TOGETHER = 96
+"""Tokens up to which the flows to all of them are drawn at once: each is found by itself."""
 _FULL = 1 - 1e-4
 
 
@@ -29,18 +30,11 @@ class Followed:
     """How the numbers are read."""
 
 
-def followed(
-    raw: "np.ndarray",
-    way: str,
-    level: int,
-    node: int,
-    source: int | None,
-    flows: "Callable[[], np.ndarray]",
-) -> Followed:
+def followed(raw: "np.ndarray", way: str, level: int, node: int, source: int | None) -> Followed:
     """`node` above `level` steps of `raw` attention (step, node, node), `way` being a key of `WAYS`.
 
-    `flows` gives the maximum flow from the node to each token; a flow always has one source, if none is chosen that of
-    the largest flow that is not saturated, the node's own token aside.
+    Without a source, flow is that to all tokens together; in prompts of more than `TOGETHER` tokens it is that to the
+    one of the largest flow that is not saturated.
     """
     if way == "raw":
         return Followed(
@@ -60,27 +54,43 @@ def followed(
             what="share",
             said="All that leaves the node reaches the input: an edge carries a share of it, and the numbers sum to 1.",
         )
-    numbers = flows()
-    source = _telling(numbers, node) if source is None else source
+    return _flow(maps, level, node, source)
+
+
+def _flow(maps: "np.ndarray", level: int, node: int, source: int | None) -> Followed:
+    import torch
+
+    from workbench import functional
+
+    graph = torch.from_numpy(maps)
+    numbers = functional.cumulative_flow(graph, layers=[level - 1], targets=[node])[0, 0].numpy()
+    if source is None and len(numbers) > TOGETHER:
+        source = telling(numbers, node)
     return Followed(
-        carried=flow_edges(maps, level, node, source),
+        carried=functional.flow_edges(graph, level - 1, node, source).numpy(),
         numbers=numbers,
         source=source,
-        what="flow",
-        said=_saturated(numbers),
+        what="flow" if source is not None else "share of all flows",
+        said=_saturated(numbers, together=source is None),
     )
 
 
-def _telling(numbers: "np.ndarray", node: int) -> int:
-    order = [i for i in numbers.argsort()[::-1].tolist() if i != node and numbers[i] < _FULL]
-    return order[0] if order and numbers[order[0]] > 0 else int(numbers.argmax())
+def telling(numbers: "np.ndarray", node: int) -> int:
+    """The token of the largest flow that is not saturated, `node`'s own aside; the largest if all are."""
+    order = [i for i in numbers.argsort()[::-1].tolist() if i != node and 0 < numbers[i] < _FULL]
+    return order[0] if order else int(numbers.argmax())
 
 
-def _saturated(numbers: "np.ndarray") -> str:
+def _saturated(numbers: "np.ndarray", *, together: bool) -> str:
     full = int((numbers >= _FULL).sum())
+    edges = (
+        "Edges: a maximum flow to each token, all together, as shares of their sum; choose a token for the flow to it."
+        if together
+        else "Edges: one maximum flow to the chosen token; there may be others as large."
+    )
     said = (
-        "Each number is the most that can pass from the node to that token alone, 1 at most. They are no parts of a"
-        " whole: 'share' divides them by their sum."
+        f"{edges} Each number is the most that can pass from the node to that token alone, 1 at most; the numbers are"
+        " no parts of a whole, 'share' divides them by their sum."
     )
     if full < 2:
         return said

@@ -20,8 +20,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
   const { tokens, breaks, first, levels, edges, numbers, shares, target, source, thin, scale, what } = data;
   const room = root.clientWidth || 900;
-  const left = 76, gap = breaks.length ? 26 : 0;
-  const across = Math.max(34, Math.min(120, (room - left - 50 - gap * breaks.length) / tokens.length));
+  const left = 30 + 6.4 * Math.max(8, ...levels.map((name) => name.length)), gap = breaks.length ? 26 : 0;
+  const across = Math.max(26, Math.min(120, (room - left - 50 - gap * breaks.length) / tokens.length));
   const up = Math.max(16, Math.min(48, 460 / Math.max(1, levels.length - 1)));
   const top = 18, floor = top + up * (levels.length - 1);
   const x = (node) => left + across * (node - first + 0.5) + gap * breaks.filter((at) => node >= at).length;

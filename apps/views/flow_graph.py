@@ -66,8 +66,3 @@ def graph_data(window: Window, edges: Edges, numbers: "np.ndarray", *, shares: b
         "numbers": [float(f"{value:.4g}") for value in numbers[shown].tolist()],
         "shares": [float(f"{v / total:.4g}") for v in numbers[shown].tolist()] if shares and total > 0 else None,
     }
-
-
-def named(step: str) -> str:
-    """A step as it is written beside the graph: the number of a layer, or a name of its own."""
-    return f"layer {step}" if step.isdigit() else step

@@ -25,7 +25,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   root.table.rest(data.step);
 }
 
-function build(root, { tokens, columns, check, steps, control, count, palette, version }) {
+function build(root, { tokens, columns, check, steps, control, counted, breaks, palette, version }) {
   const self = { version };
   const all = check ? [...columns, check] : columns;
   const half = (palette.length - 1) / 2;
@@ -33,6 +33,7 @@ function build(root, { tokens, columns, check, steps, control, count, palette, v
     const bytes = Uint8Array.from(atob(column.values), (c) => c.charCodeAt(0));
     return new Float32Array(bytes.buffer);
   });
+  const count = counted.filter(Boolean).length;
   let step = 0, chosen = null;
   const stepOf = (j) => Math.min(step, all[j].n_steps - 1);
   const at = (i, j) => values[j][stepOf(j) * tokens.length + i];
@@ -57,6 +58,8 @@ function build(root, { tokens, columns, check, steps, control, count, palette, v
   const rows = tokens.map((token, i) => {
     const row = make("tr"), name = make("th", "token"), button = make("button", "plain");
     row.dataset.row = String(i);
+    row.classList.toggle("aside", !counted[i]);
+    row.classList.toggle("break", breaks.includes(i));
     button.append(make("span", "pos", String(i)), make("span", "word mono", token));
     button.title = `${token}, position ${i}`;
     button.setAttribute("aria-pressed", "false");
@@ -97,15 +100,19 @@ function build(root, { tokens, columns, check, steps, control, count, palette, v
   // The ranking.
   const question = make("p", "question muted");
   const ranking = make("ol", "ranking");
-  const agreement = (j) => all[j].agreement[Math.min(step, all[j].agreement.length - 1)] ?? null;
+  const agreement = (j, measure = "spearman") => {
+    const values = all[j].agreement[measure] ?? [];
+    return values[Math.min(step, values.length - 1)] ?? null;
+  };
   function rank() {
-    if (!check) return;
+    if (!check || count < 2) return;
     const entries = columns.map((column, j) => ({ text: column.title, name: column.name, value: agreement(j), j }));
     if (control) entries.push({ text: "random order", name: "random", value: control.mean });
     entries.sort((a, b) => (b.value ?? -9) - (a.value ?? -9));
     ranking.replaceChildren(...entries.map((entry, place) => {
       const item = make("li", entry.name === "random" ? "random" : "");
       item.dataset.method = entry.name;
+      item.classList.toggle("chance", control !== null && (entry.value === null || entry.value <= control.high));
       item.append(make("span", "place", entry.value === null ? "–" : String(place + 1)), entry.text, make("b", "", rho(entry.value)));
       if (heads[entry.j]) {
         item.onpointerenter = () => heads[entry.j].classList.add("lit");
@@ -114,10 +121,13 @@ function build(root, { tokens, columns, check, steps, control, count, palette, v
       return item;
     }));
   }
-  question.textContent = check
-    ? `Which method orders the ${count} tokens most like the causal check (${check.title})? Spearman’s ρ: 1 is the same order, 0 none, −1 the reverse.`
-      + (control ? ` One random order in forty reaches ${control.high.toFixed(2)}.` : "")
-    : "Without a causal check nothing says which method is right.";
+  question.textContent = !check
+    ? "Without a causal check nothing says which method is right."
+    : count < 2
+      ? "One token has no order, so no method can agree with the causal check or disagree."
+      : `Which method orders ${count === tokens.length ? "the" : "the compared"} ${count} tokens most like the causal check does? `
+        + "Spearman’s ρ of their sizes: 1 is the same order, 0 none, −1 the reverse."
+        + (control ? ` 95 of 100 random orders lie between ${rho(control.low)} and ${rho(control.high)}; grey methods do no better.` : "");
 
   // The slider.
   const slider = make("label", "slider");
@@ -150,18 +160,23 @@ function build(root, { tokens, columns, check, steps, control, count, palette, v
 
   // Pointing and clicking.
   function placeOf(i, j) {
-    const value = at(i, j);
-    let before = 0, ties = 0;
+    if (!counted[i]) return "not compared";
+    const size = Math.abs(at(i, j));
+    let before = 0, same = 0;
     for (let k = 0; k < tokens.length; k++) {
-      if (at(k, j) > value) before++;
-      else if (at(k, j) === value) ties++;
+      if (!counted[k]) continue;
+      if (Math.abs(at(k, j)) > size) before++;
+      else if (Math.abs(at(k, j)) === size) same++;
     }
-    return ties > 1 ? `ranks ${before + 1} to ${before + ties} of ${tokens.length} (tie)` : `rank ${before + 1} of ${tokens.length}`;
+    return same > 1 ? `ranks ${before + 1} to ${before + same} of ${count}, a tie` : `rank ${before + 1} of ${count} by size`;
   }
   function headLines(j) {
     const column = all[j], lines = [make("strong", "", column.title)];
-    if (column.cost) lines.push(make("p", "muted", `Costs ${column.cost}.`));
-    if (check && column !== check) lines.push(make("p", "", `Agreement with the causal check: ρ ${rho(agreement(j))}.`));
+    if (column !== check) {
+      lines.push(make("p", "muted", `Costs ${column.cost}.`));
+      const measures = Object.keys(column.agreement).map((measure) => `${measure} ${rho(agreement(j, measure))}`);
+      if (measures.length) lines.push(make("p", "", `Agreement with the causal check: ${measures.join(", ")}.`));
+    }
     if (column.note) lines.push(make("p", "", column.note));
     return lines;
   }

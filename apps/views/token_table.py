@@ -3,8 +3,8 @@
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from apps.text import visible
@@ -28,8 +28,8 @@ class Column:
     cost: str = ""
     note: str = ""
     """Where it misleads."""
-    agreement: tuple[float, ...] = ()
-    """Rank correlation with the causal check, one a step; none for the check itself."""
+    agreement: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Measure -> rank correlation with the causal check after each step; "spearman" ranks. Empty for the check."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,9 @@ class Control:
     """How well an order that knows nothing agrees with the causal check."""
 
     mean: float
+    low: float
     high: float
-    """Reached by one such order in forty."""
+    """95 of 100 such orders lie between the two."""
 
 
 def token_table(
@@ -50,13 +51,14 @@ def token_table(
     step: int,
     row: int | None,
     control: Control | None,
-    count: int,
+    counted: Sequence[bool],
+    sides: Sequence[str],
     key: str,
     dark: bool,
     on_step: Callable[[], None],
     on_click: Callable[[], None],
 ) -> Any:
-    """Draw the table with cumulative columns after `step`, `row` highlighted, and the ranking over `count` tokens.
+    """Draw the table with cumulative columns after `step`, `row` highlighted, and the ranking over `counted` tokens.
 
     Moving the slider leaves a step in `st.session_state[key].step`, a click on a token its row in `.click`.
     """
@@ -65,8 +67,9 @@ def token_table(
         "columns": [column_data(column) for column in columns],
         "check": None if check is None else column_data(check),
         "steps": list(steps),
-        "control": None if control is None else {"mean": control.mean, "high": control.high},
-        "count": count,
+        "control": None if control is None else asdict(control),
+        "counted": list(map(bool, counted)),
+        "breaks": [i for i in range(1, len(sides)) if sides[i] != sides[i - 1]],
         "palette": [[css(colour), ink_on(colour)] for colour in palette(dark=dark)],
     }
     version = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
@@ -86,5 +89,8 @@ def column_data(column: Column) -> dict[str, Any]:
         "signed": column.signed,
         "cost": column.cost,
         "note": column.note,
-        "agreement": [None if value != value else value for value in column.agreement],
+        "agreement": {
+            measure: [None if value != value else value for value in values]
+            for measure, values in column.agreement.items()
+        },
     }

@@ -2,17 +2,26 @@
 
 import base64
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
-from apps.views.flow_edges import flow_edges, largest, reached, rollout_edges, with_residual
+import workbench
+from apps.views.flow_edges import largest, reached, rollout_edges, with_residual
+from apps.views.flow_followed import TOGETHER, followed, telling
 from apps.views.flow_graph import Window, graph_data
 from apps.views.flow_graph_figure import graph_figure
 from apps.views.sprite import ink_on
 from apps.views.token_table import Column, column_data
 from apps.views.token_table_colours import LEVELS, palette, shades
+from apps.views.token_table_data import layer_of, named, names_in, table_of
 from apps.views.token_table_figure import table_figure
+
+MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 
 
 def attention(steps: int, n: int, *, causal: bool = True) -> np.ndarray:
@@ -51,10 +60,10 @@ def test_each_column_is_shaded_by_its_own_largest_score():
 
 def test_a_column_reaches_the_browser_as_float32_with_its_holes():
     values = np.array([[0.1, np.nan], [-2.0, 3.0]])
-    sent = column_data(Column(name="a", title="A", values=values, agreement=(0.5, float("nan"))))
+    sent = column_data(Column(name="a", title="A", values=values, agreement={"spearman": (0.5, float("nan"))}))
     read = np.frombuffer(base64.b64decode(sent["values"]), "<f4").reshape(sent["n_steps"], -1)
     assert np.array_equal(read, values.astype("f4"), equal_nan=True)
-    assert sent["agreement"] == [0.5, None]
+    assert sent["agreement"] == {"spearman": [0.5, None]}
 
 
 def test_the_figure_of_the_table_is_the_step_on_the_screen():
@@ -134,14 +143,189 @@ def test_the_edges_of_a_flow_are_a_maximum_flow(causal):
     """No edge carries more than it may, what comes into a node leaves it, and networkx finds no more."""
     import networkx as nx
 
-    maps = with_residual(attention(3, 5, causal=causal), 0.5)
+    raw = attention(3, 5, causal=causal)
+    maps = with_residual(raw, 0.5)
     graph = nx.DiGraph()
     for (step, query, key), weight in np.ndenumerate(maps):
         if weight > 0:
             graph.add_edge((step + 1, query), (step, key), capacity=weight)
+    flows = [nx.maximum_flow_value(graph, (3, 4), (0, source)) for source in range(5)]
     for source in range(5):
-        passed = flow_edges(maps, 3, 4, source)
+        one = followed(raw, "flow", 3, 4, source)
+        assert one.source == source and one.numbers == pytest.approx(flows, abs=1e-6)
+        passed = one.carried
         assert (passed >= 0).all() and (passed <= maps + 1e-8).all()
         assert np.allclose(passed[1:].sum(1), passed[:-1].sum(2), atol=1e-8)
-        assert passed[2].sum() == passed[2, 4].sum() and passed[0].sum() == passed[0, :, source].sum()
-        assert passed[0].sum() == pytest.approx(nx.maximum_flow_value(graph, (3, 4), (0, source)), abs=1e-6)
+        assert passed[2].sum() == pytest.approx(passed[2, 4].sum()) == pytest.approx(flows[source], abs=1e-6)
+        assert passed[0].sum() == pytest.approx(passed[0, :, source].sum())
+    together = followed(raw, "flow", 3, 4, None)
+    assert together.source is None and together.carried[0].sum(0) == pytest.approx(np.array(flows) / sum(flows))
+
+
+def test_the_three_ways_agree_after_one_layer():
+    """After one layer there is one way from a node to a token: flow and rollout are the mixed weights, raw the bare."""
+    raw = attention(2, 6)
+    mixed = with_residual(raw, 0.5)[0, 4]
+    assert followed(raw, "flow", 1, 4, None).numbers == pytest.approx(mixed)
+    assert followed(raw, "rollout", 1, 4, None).numbers == pytest.approx(mixed)
+    assert followed(raw, "raw", 1, 4, None).numbers == pytest.approx(raw[0, 4])
+
+
+def test_saturated_tokens_are_counted_in_the_note():
+    raw = np.zeros((2, 4, 4))
+    raw[:, :, 0] = 1  # all look at the first token: nothing else can pass but by one's own column
+    assert "saturated" not in followed(raw, "flow", 2, 3, None).said
+    raw = np.full((8, 4, 4), 0.25)
+    one = followed(raw, "flow", 8, 3, None)
+    full = int((one.numbers > 0.9999).sum())
+    assert full >= 2 and f"{full} of 4 tokens are saturated" in one.said
+
+
+def test_a_long_prompt_draws_the_flow_to_one_telling_token():
+    assert telling(np.array([1.0, 0.4, 0.7, 0.9]), node=3) == 2
+    assert telling(np.array([1.0, 1.0, 1.0]), node=2) in (0, 1, 2)
+    raw = attention(1, TOGETHER + 1)
+    assert followed(raw, "flow", 1, TOGETHER, None).source is not None
+
+
+@pytest.fixture(scope="module")
+def result():
+    methods = ("rollout", "knockout", "raw")
+    return workbench.token_attribution(workbench.load("micro"), "the cat", methods=methods, skip_first=True)
+
+
+def test_the_columns_of_a_result(result):
+    table = table_of(result)
+    assert [column.name for column in table.columns] == ["rollout", "knockout", "raw"]
+    assert table.steps == ("layer 0", "layer 1")
+    assert [len(column.values) for column in table.columns] == [2, 1, 2]
+    lines = [i for i, name in enumerate(result.line_methods) if name == "raw"]
+    assert table.columns[2].values.tolist() == result.scores[lines].tolist()
+    assert table.columns[2].agreement["spearman"] == tuple(result.agreement[lines, 0].tolist())
+    assert "signed spearman" in table.columns[1].agreement and "signed spearman" not in table.columns[0].agreement
+    assert table.check is not None and table.check.values.tolist() == [result.effects.tolist()]
+    assert table.control is not None and table.control.low < table.control.mean < table.control.high
+
+
+def test_a_method_with_fewer_steps_than_the_others_stands_at_its_own(result):
+    """Where a method has no row for a step of the slider, its last one is shown."""
+    lines = [*zip(result.line_methods, result.line_steps, strict=True)]
+    keep = [i for i, line in enumerate(lines) if line != ("raw", "0")]
+    fewer = replace(
+        result,
+        scores=result.scores[keep],
+        agreement=result.agreement[keep],
+        line_methods=tuple(result.line_methods[i] for i in keep),
+        line_steps=tuple(result.line_steps[i] for i in keep),
+    )
+    assert table_of(fewer).columns[2].values.tolist() == [result.of("raw")[1].tolist()]
+
+
+def test_steps_have_names_and_layers_have_numbers():
+    assert [*map(named, ("3", "encoder 0", "decoder 1 cross"))] == ["layer 3", "encoder 0", "decoder 1 cross"]
+    assert [*map(layer_of, ("layer 3", "decoder 1 cross"))] == [3, 1]
+    assert [*map(layer_of, ("decoder 1 self", "encoder 0", "all"))] == [None] * 3
+
+
+def test_methods_that_are_not_offered_are_refused():
+    assert names_in("raw rollout raw", ("raw", "rollout", "flow")) == ["raw", "rollout"]
+    for text in ("raw nonsense", "", "  "):
+        with pytest.raises(ValueError):
+            names_in(text, ("raw",))
+
+
+@pytest.fixture
+def at(monkeypatch) -> Callable[..., AppTest]:
+    """`at(page, **options)` is the app after its first run; the driver has no address bar, so the menu is told."""
+
+    def visit(name: str, **values: str) -> AppTest:
+        def choose(pages, **options):
+            (page,) = (page for section in pages.values() for page in section if page.url_path == name)
+            page._can_be_called = True
+            return page
+
+        monkeypatch.setattr("streamlit.navigation", choose)
+        app = AppTest.from_file(str(MAIN), default_timeout=120)
+        for key, value in {"model": "micro", "prompt": "the cat sat", **values}.items():
+            app.query_params[key] = value
+        return app.run()
+
+    return visit
+
+
+def address(app: AppTest) -> dict[str, str]:
+    return {name: values[0] if isinstance(values, list) else values for name, values in app.query_params.items()}
+
+
+MODELS = ("tiny:bert", "tiny:llama", "tiny:t5", "tiny:whisper", "tiny:vit", "tiny:clip", "tiny:ast", "tiny:mamba")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tokens", "flow"])
+@pytest.mark.parametrize("model", MODELS)
+def test_every_kind_of_model_is_shown_or_gets_a_sentence(name, model, at):
+    app = at(name, model=model, prompt="cat" if model in MODELS[:3] + ("tiny:mamba",) else "example")
+    assert not app.exception
+    if model != "tiny:mamba":
+        assert not app.error
+        assert not [one for one in app.info if "needs" in one.value]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("tokens", {"methods": "raw nonsense", "check": "burn", "step": "7", "row": "x", "words": "maybe"}, {}),
+        ("tokens", {"methods": "raw rollout", "check": "none", "step": "0", "row": "2"}, None),
+        ("tokens", {"methods": "raw", "check": "mask-attention", "skip_first": "yes"}, None),
+        ("flow", {"show": "magic", "level": "0", "node": "99", "source": "-7", "thin": "0.3"}, {}),
+        ("flow", {"show": "rollout", "level": "1", "node": "4", "source": "2", "thin": "0.05"}, None),
+    ],
+)
+def test_options_that_do_not_fit_leave_the_address(name, given, kept, at):
+    app = at(name, **given)
+    assert not app.exception and not app.error
+    kept = given if kept is None else {key: given[key] for key in kept}
+    assert address(app) == {"model": "micro", "prompt": "the cat sat", **kept}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("tokens", {"token": "no such token"}, "token"),
+        ("tokens", {"foil": ".", "token": "."}, "same"),
+        ("tokens", {"prompt": "a" * 2000}, "512"),
+        ("flow", {"prompt": "a" * 2000}, "512"),
+    ],
+)
+def test_a_mistake_is_a_sentence(name, given, said, at):
+    app = at(name, **given)
+    assert not app.exception
+    assert any(said in one.value for one in app.error)
+
+
+def labels(app: AppTest) -> set[str]:
+    return {one.label for one in (*app.text_input, *app.selectbox)}
+
+
+def test_a_model_without_a_head_has_no_answer_to_ask_for(at):
+    app = at("tokens", model="tiny:dinov2", prompt="example")
+    assert not app.exception and not app.error
+    assert not {"Answer", "Against"} & labels(app) and "Read at" in labels(app)
+    assert any("no trained head" in one.value for one in app.caption)
+
+
+def test_a_classifier_answers_for_the_whole_picture(at):
+    app = at("tokens", model="tiny:vit", prompt="example")
+    assert not app.exception and not app.error
+    assert {"Answer", "Against"} <= labels(app) and "Read at" not in labels(app)
+
+
+def test_the_lines_that_make_the_same_name_the_layer_of_the_slider(at):
+    app = at("tokens", methods="raw rollout", step="0")
+    assert any("layer=0" in one.value and "methods=" in one.value for one in app.code)
+    assert not any("layer=" in one.value for one in at("tokens", methods="raw rollout").code)
+
+
+def test_notes_of_all_methods_can_be_read_below(at):
+    said = " ".join(one.value for one in at("tokens", methods="raw rollout").markdown)
+    assert "ignores values and signs" in said and "Causal check" in said
