@@ -1,5 +1,7 @@
 """Integrated gradients: the answer's difference from a baseline, shared out among the tokens."""
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -20,7 +22,7 @@ Baseline = Literal["mean", "zero", "mask"]
 Rule = Literal["gauss-legendre", "midpoint"]
 
 TOLERANCE = 1e-3
-"""Share of the difference from the baseline that the pieces of the path may miss together."""
+"""Share of the difference from the baseline that the scores may miss."""
 PIECES, LOOKS, MOST = 4, 8, 512
 """A path starts as 4 pieces with 8 gradients each, and bad pieces are halved until 512 gradients are spent."""
 
@@ -56,6 +58,8 @@ def _scores(
         f"The scores add up to the target's difference from the baseline, {change:.4g}, but for {missed:.2g}{share},"
         f" with {spent} gradients."
     )
+    if abs(missed) > TOLERANCE * abs(change):
+        note += " That is more than a thousandth: the path bends too much. Try more steps, or another baseline."
     return Scores(values=total[None], note=note)
 
 
@@ -78,22 +82,22 @@ def _ends(evidence: Evidence, baseline: Baseline, keep_first: bool) -> tuple[Ten
 def _refined(evidence: Evidence, ends: tuple[Tensor, Tensor]) -> tuple[list[_Piece], int]:
     """Pieces that add up to the target's change within the tolerance, and how many gradients they took.
 
-    Each piece knows what it misses, because the target's values at its two ends are known: those that miss more than
-    their part of the tolerance are halved.
+    Each piece knows what it misses, because the target's values at its two ends are known: the worst ones are halved.
+    It is enough when what all miss together is small, and not only because they happen to cancel.
     """
     edges = [i / PIECES for i in range(PIECES + 1)]
-    done = _pieces(evidence, ends, list(zip(edges, edges[1:], strict=False)), LOOKS, "gauss-legendre")
+    done = _pieces(evidence, ends, list(itertools.pairwise(edges)), LOOKS, "gauss-legendre")
     spent = PIECES * LOOKS
     allowed = TOLERANCE * abs(sum(float(piece.shares.sum()) - piece.missed for piece in done))
-    while sum(abs(piece.missed) for piece in done) > allowed:
-        bad = sorted((p for p in done if abs(p.missed) > allowed / len(done)), key=lambda piece: -abs(piece.missed))
-        bad = bad[: (MOST - spent) // (2 * LOOKS)]
+    while max(abs(sum(p.missed for p in done)), math.hypot(*(p.missed for p in done))) > allowed:
+        done.sort(key=lambda piece: -abs(piece.missed))
+        bad = sum(abs(piece.missed) >= abs(done[0].missed) / 4 for piece in done)
+        bad = min(bad, (MOST - spent) // (2 * LOOKS))
         if not bad:
             break
-        middles = [(piece.start + piece.end) / 2 for piece in bad]
-        halves = [half for p, m in zip(bad, middles, strict=True) for half in ((p.start, m), (m, p.end))]
-        done = [piece for piece in done if piece not in bad]
-        done += _pieces(evidence, ends, halves, LOOKS, "gauss-legendre")
+        middles = [(piece.start + piece.end) / 2 for piece in done[:bad]]
+        halves = [half for p, m in zip(done, middles, strict=False) for half in ((p.start, m), (m, p.end))]
+        done = done[bad:] + _pieces(evidence, ends, halves, LOOKS, "gauss-legendre")
         spent += len(halves) * LOOKS
     return done, spent
 
