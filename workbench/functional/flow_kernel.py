@@ -353,7 +353,7 @@ def cut(net, inside):
 @compiled
 @no_type_check
 def fill(net, source, from_source, to_sink):
-    """Fill an empty network; the flow's value, or -1 if no cut proves it (which cannot happen)."""
+    """Fill an empty network; the flow's value, or -1 if it stalls or no cut proves it (which cannot happen)."""
     depth, n, words = net.down.shape
     for level in range(depth + 1):
         for word in range(words):
@@ -367,7 +367,10 @@ def fill(net, source, from_source, to_sink):
     bound = min(out_of_source, into_sink)
     value, number = int64(0), int64(0)
     while value < bound:
-        value += push(net, source, number, bound - value)
+        sent = push(net, source, number, bound - value)
+        if sent == 0:
+            return int64(-1)
+        value += sent
         if value < bound:
             number = order(net, source)
             if number < 0:
