@@ -64,7 +64,7 @@ def test_a_group_is_cut_off_from_chosen_positions_only():
     gone = torch.zeros(n, n).bool()
     gone[5:, [1, 4]] = True
     after = with_masks(model, batch, {1: opened(n, True, gone)})[-1]
-    expected = (before - after)[before.argmax()].item()
+    expected = (before.log_softmax(-1) - after.log_softmax(-1))[before.argmax()].item()
     assert found.scores[0, [1, 4]].tolist() == pytest.approx([expected] * 2, abs=2e-6)
     assert found.scores[0, [0, 2, 3, 5, 6]].abs().max() == 0 < abs(expected)
 
@@ -83,7 +83,8 @@ def test_a_token_that_sees_itself_only_is_a_function_of_itself(family):
     model, ends = tiny_model(family), []
     for text in ("abcabca", "xyzzyxa"):
         found = workbench.attention_knockout(model, text, token="b", sources=tuple(range(7)), targets=(7,))
-        ends.append(found.score - found.scores[0, 0].item())
+        before = model.logits(model.encode(text))[0, -1].log_softmax(-1)[model.token_id("b")]
+        ends.append(before.item() - found.scores[0, 0].item())
     assert ends[0] == pytest.approx(ends[1], abs=2e-6)
     before = [model.logits(model.encode(t))[0, -1, model.token_id("b")].item() for t in ("abcabca", "xyzzyxa")]
     assert abs(before[0] - before[1]) > 1e-3
@@ -98,7 +99,9 @@ def test_cross_attention_is_cut_where_the_models_own_mask_would(double):
         mask = batch["attention_mask"].clone()
         mask[0, i] = 0
         after = model.module(**{**batch, "attention_mask": mask}).logits[0, -1]
-        assert found.scores[0, i].item() == pytest.approx((row - after)[top].item(), abs=2e-6)
+        assert found.scores[0, i].item() == pytest.approx(
+            (row.log_softmax(-1) - after.log_softmax(-1))[top].item(), abs=2e-6
+        )
     assert found.sides.count("target") == 3 and found.scores[0, -3:].abs().min() > 1e-3
 
 

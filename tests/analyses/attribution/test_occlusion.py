@@ -1,5 +1,7 @@
 """Occlusion, and any set of tokens taken away: against single forward passes of the plain transformers models."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -34,6 +36,10 @@ def answer(model, batch, target) -> float:
         return target.of(model.module(**batch).logits).item()
 
 
+def log_chance(logits, answer) -> float:
+    return logits.log_softmax(-1)[answer].item()
+
+
 def random_sets(evidence, n=6) -> torch.Tensor:
     draws = torch.Generator().manual_seed(0)
     table = torch.rand(n, len(evidence.tokens), generator=draws) < 0.4
@@ -66,12 +72,13 @@ def test_both_sides_of_an_encoder_decoder_are_replaced(double):
     model, text = double("t5")
     found = workbench.occlusion(model, text)
     batch, target = model.encode(text), gather(model, text, Wanted()).target
-    before, expected = answer(model, batch, target), []
+    worth = partial(log_chance, answer=target.answer)
+    before, expected = worth(model.module(**batch).logits[0, target.index]), []
     for name in ("input_ids", "decoder_input_ids"):
         for i in range(batch[name].shape[1]):
             ids = batch[name].clone()
             ids[0, i] = UNKNOWN
-            expected.append(before - answer(model, {**batch, name: ids}, target))
+            expected.append(before - worth(model.module(**{**batch, name: ids}).logits[0, target.index]))
     torch.testing.assert_close(found.scores[0], torch.tensor(expected).to(found.scores), rtol=0, atol=1e-6)
 
 
@@ -90,10 +97,10 @@ def test_patches_are_replaced_by_the_mean_state():
     model = tiny_model("vit")
     found = workbench.occlusion(model, "example", token="LABEL_1")
     batch = model.encode("example")
-    before = model.module(**batch).logits[0, 1].item()
+    before = log_chance(model.module(**batch).logits[0], 1)
     for i, score in enumerate(found.scores[0]):
         handle = averaged(model.module.get_submodule(model.main.paths[0]), i)
-        after = model.module(**batch).logits[0, 1].item()
+        after = log_chance(model.module(**batch).logits[0], 1)
         handle.remove()
         assert score.item() == pytest.approx(before - after, abs=1e-6)
     assert "mean" in found.note and found.tokens[0] == "CLS" and found.scores.abs().min() > 1e-4
@@ -135,8 +142,8 @@ def test_an_unknown_token_that_means_something_else_is_not_taken():
         altered = vectors.clone()
         altered[0, i] = vectors[0].mean(0)
         after = model.module(inputs_embeds=altered).logits[0, -1]
-        top = before.argmax()
-        assert found.scores[0, i].item() == pytest.approx((before - after)[top].item(), abs=1e-6)
+        expected = log_chance(before, before.argmax()) - log_chance(after, before.argmax())
+        assert found.scores[0, i].item() == pytest.approx(expected, abs=2e-6)
     assert "mean" in found.note
     assert "scores 0" in workbench.occlusion(model, torch.tensor([[5]])).note
 

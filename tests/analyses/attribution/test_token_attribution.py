@@ -10,7 +10,8 @@ import workbench
 from workbench.analyses.attribution.evidence import Wanted, gather
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.methods import methods
-from workbench.analyses.attribution.together import FAST
+from workbench.analyses.attribution.together import FAST, chosen_check
+from workbench.models.adapters import adapt
 from workbench.models.micro.characters import CharacterTokenizer
 from workbench.testing import example_input, tiny_model
 
@@ -49,7 +50,7 @@ def drawn(levels=None, seed=0):
 def test_correlations_are_scipys_with_the_effects_of_occlusion(family, plant):
     names = (plant("untied", drawn(), signed=True), plant("tied", drawn(levels=2, seed=1)))
     model = tiny_model(family)
-    found = workbench.token_attribution(model, example_input(family), methods=names)
+    found = workbench.token_attribution(model, example_input(family), methods=names, check="replace")
     effects = workbench.occlusion(model, example_input(family)).scores[0]
     torch.testing.assert_close(found.effects, effects)
     for line, signed in enumerate((True, False)):
@@ -71,7 +72,7 @@ def test_the_right_order_the_wrong_sign_and_no_order(plant):
     plant("sizes", true.abs())
     plant("constant", torch.full_like(true, 0.3))
     names = ("constant", "truth", "opposite", "sizes")
-    found = workbench.token_attribution(model, text, methods=names)
+    found = workbench.token_attribution(model, text, methods=names, check="replace")
     assert found.agreement[:, 0].tolist()[1:] == pytest.approx([1, 1, 1])
     assert found.agreement[1:3, 2].tolist() == pytest.approx([1, -1])
     assert [name for name, _ in found.ranking()] == ["truth", "opposite", "sizes", "constant"]  # undefined last
@@ -91,7 +92,9 @@ def test_only_what_the_explained_position_can_see_is_compared(plant):
     assert causal.counted.tolist() == [True] * 4 + [False] * 3
     a, b = causal.scores[0, :4].abs().numpy(), causal.effects[:4].abs().numpy()
     assert causal.agreement[0, 0].item() == pytest.approx(scipy.stats.spearmanr(a, b).statistic, abs=1e-6)
-    assert causal.random_agreement[0, 2].item() == pytest.approx(1)  # one order of 4 in 24 is the right one, of 7 hardly any
+    assert causal.random_agreement[0, 2].item() == pytest.approx(
+        1
+    )  # one order of 4 in 24 is the right one, of 7 hardly any
     both_ways = workbench.token_attribution(tiny_model("bert"), "abcabc", methods=("any",), position=3)
     assert both_ways.counted.all()
     two = workbench.token_attribution(tiny_model("t5"), "abc => abc", methods=("any",), position=1)
@@ -109,17 +112,18 @@ def test_only_what_the_explained_position_can_see_is_compared(plant):
 
 def answer(model, ids, target):
     with torch.no_grad():
-        return target.of(model.module(**{**model.encode("a"), "input_ids": ids, "attention_mask": ids * 0 + 1}).logits)
+        logits = model.module(**{**model.encode("a"), "input_ids": ids, "attention_mask": ids * 0 + 1}).logits
+        return logits[0, target.index].log_softmax(-1)[target.answer]
 
 
 def test_words_are_taken_away_whole_and_their_scores_are_sums(plant):
     model, text = tiny_model("gpt2"), "ab ba abc"
     plant("any", drawn(), signed=True)
-    found = workbench.token_attribution(model, text, methods=("any",), words=True)
+    found = workbench.token_attribution(model, text, methods=("any",), words=True, check="replace")
     assert found.tokens == ("<bos>", "ab", " ba", " abc")
     assert found.row == 3
     spans = [(0, 1), (1, 3), (3, 6), (6, 10)]
-    pieces = workbench.token_attribution(model, text, methods=("any",))
+    pieces = workbench.token_attribution(model, text, methods=("any",), check="replace")
     batch, target = model.encode(text), gather(model, text, Wanted()).target
     before = answer(model, batch["input_ids"], target)
     for word, (start, end) in enumerate(spans):
@@ -159,7 +163,7 @@ def slow_faithfulness(model, text, scores, counted):
 def test_faithfulness_against_one_pass_after_the_other(plant):
     model, text = tiny_model("gpt2"), "abcabcab ccab"
     names = (plant("untied", drawn(), signed=True), plant("tied", drawn(levels=1, seed=3)))
-    found = workbench.token_attribution(model, text, methods=names, faithfulness=True, skip_first=True)
+    found = workbench.token_attribution(model, text, methods=names, faithfulness=True, skip_first=True, check="replace")
     counted = list(range(1, len(found.tokens)))
     for line in range(2):
         expected = slow_faithfulness(model, text, found.scores[line].tolist(), counted)
@@ -170,7 +174,9 @@ def test_faithfulness_against_one_pass_after_the_other(plant):
     assert extra <= 5 * 2 * 10 + 2  # no set of tokens is run twice
     assert (
         found.passes
-        == workbench.token_attribution(model, text, methods=names, faithfulness=True, skip_first=True, seed=0).passes
+        == workbench.token_attribution(
+            model, text, methods=names, faithfulness=True, skip_first=True, seed=0, check="replace"
+        ).passes
     )
     frame = found.faithfulness_frame()
     assert len(frame) == 12
@@ -248,10 +254,23 @@ def test_other_checks_take_tokens_away_in_their_own_way(check, plant):
     plant("any", drawn())
     model, text = tiny_model("bert"), "abcab"
     found = workbench.token_attribution(model, text, methods=("any",), check=check)
-    replaced = workbench.token_attribution(model, text, methods=("any",))
+    replaced = workbench.token_attribution(model, text, methods=("any",), check="replace")
     assert found.effects.abs().min() > 1e-6
     assert not torch.allclose(found.effects, replaced.effects, atol=1e-4)
-    assert (found.check_note, replaced.check_note[:20]) == ("", "Tokens were replaced")
+    unit = "Effects are falls in log-probability, in nats."
+    assert found.check_note == unit and replaced.check_note.endswith(unit)
+    assert replaced.check_note.startswith("Tokens were replaced")
+
+
+def test_the_check_that_is_chosen_is_the_mask_token_or_else_attention():
+    class WithMask(CharacterTokenizer):
+        mask_token, mask_token_id = "~", 96
+
+    bert, gpt2, mamba = tiny_model("bert"), tiny_model("gpt2"), tiny_model("mamba")
+    assert chosen_check(adapt(bert.module, WithMask()), "auto", None) == "replace"
+    assert chosen_check(bert, "auto", None) == chosen_check(gpt2, "auto", None) == "mask-attention"
+    assert chosen_check(gpt2, "auto", "a") == chosen_check(mamba, "auto", None) == "replace"
+    assert chosen_check(gpt2, "zero-values", None) == "zero-values"
 
 
 def test_all_fast_methods_share_one_forward_pass():

@@ -1,7 +1,7 @@
 """Attribution agreement: over many prompts, how well each method, after each layer, agrees with the causal check."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -10,8 +10,7 @@ from torch import Tensor
 from workbench import functional
 from workbench.analyses.attribution.agreement_table import AttributionAgreement as AttributionAgreement
 from workbench.analyses.attribution.judged import MEASURES, correlations
-from workbench.analyses.attribution.removal import Way
-from workbench.analyses.attribution.together import Together, allowed, counted, effects, together
+from workbench.analyses.attribution.together import Together, allowed, chosen_check, counted, effects, together
 from workbench.analyses.attribution.untrained import untrained_copy
 from workbench.errors import BadInput
 from workbench.interventions import neutral_sentences
@@ -38,7 +37,10 @@ def attribution_agreement(
         tuple[str, ...], "Answers explained: one for all prompts or one for each; none: the model's own"
     ] = (),
     foils: Annotated[tuple[str, ...], "Answers against which they are: one for all prompts or one for each"] = (),
-    check: Annotated[Way, "How tokens are taken away in the causal check"] = "replace",
+    check: Annotated[
+        Literal["auto", "replace", "mask-attention", "zero-values"],
+        "How tokens are taken away; auto: by a mask token, or else attention",
+    ] = "auto",
     replacement: Annotated[
         str | None, "Token put in the place of each; none: the mask token, else the unknown token, else a mean state"
     ] = None,
@@ -59,6 +61,7 @@ def attribution_agreement(
     Abnar & Zuidema (2020), "Quantifying Attention Flow in Transformers".
     """
     allowed(model, methods)  # says at once what is not there
+    how = chosen_check(model, check, replacement)
     texts = prompts or _own_prompts(model)
     answered, against = _each(answers, texts, "answers"), _each(foils, texts, "foils")
     arms = {"trained": model}
@@ -76,7 +79,7 @@ def attribution_agreement(
         for number, text in enumerate(track(texts, label="prompts")):
             found = _run(arm, text, number, methods, answered[number], against[number], words)
             keep = counted(found, skip_special=skip_special, skip_first=skip_first)
-            true = effects(found, check, replacement)
+            true = effects(found, how, replacement)
             assert true is not None
             tables[-1].append(_correlations(found, true, keep, seed + number))
             titles |= {one.name: one.title for one in found.methods}
@@ -105,7 +108,7 @@ def attribution_agreement(
         line_methods=tuple(name for name, _ in lines),
         line_steps=tuple(step for _, step in lines),
         measures=MEASURES,
-        check=check,
+        check=how,
         correlations=table,
         mean=interval.value,
         low=interval.low,

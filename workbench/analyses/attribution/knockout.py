@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
-from workbench.analyses.attribution.perturb import outcomes, unaltered
+from workbench.analyses.attribution.perturb import effects_of, outcomes
 from workbench.analyses.attribution.removal import hiding
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.analyses.one_prompt import checked_position
@@ -24,7 +24,7 @@ def _scores(
     table = torch.eye(n, dtype=torch.bool, device=group.device) if not sources else group[None]
     queries = _marked(evidence, targets) if targets else None
     vary = hiding(evidence, table, queries=queries, layers=frozenset(layers))
-    effect = unaltered(evidence) - outcomes(evidence, len(table), vary).score
+    effect = effects_of(evidence, outcomes(evidence, len(table), vary))
     return Scores(values=torch.where(group, effect, 0)[None] if sources else effect[None])
 
 
@@ -63,14 +63,15 @@ def attention_knockout(
     sources: Annotated[tuple[Position, ...], "Tokens cut off together, as one group; none: each token by itself"] = (),
     targets: Annotated[tuple[Position, ...], "Positions that can no longer attend to them; none: all"] = (),
 ) -> TokenScores:
-    """How far the answer's logit falls when nobody can attend to a token any more; negative where it rises.
+    """How far the answer falls when nobody can attend to a token any more; negative where it rises.
 
     In every head of the chosen layers the token's column is taken out before the softmax, its own row included, so
     that each row shares its attention among the other tokens; a row that would be empty keeps itself, and a row of
     cross-attention that would be empty reads nothing. The token's own stream goes on. With `sources` they are cut off
     together and their common effect stands at each of them. Positions count the tokens as the result shows them:
     in encoder-decoders the encoder's first, then the decoder's. Models without a trained head are asked how far the
-    final state turns: 1 - cosine. One forward pass a token, or one for a group.
+    final state turns: 1 - cosine. Falls are of the answer's log-probability, in nats; with a foil, of the difference
+    of logits. One forward pass a token, or one for a group.
     Geva et al. (2023), "Dissecting Recall of Factual Associations in Auto-Regressive Language Models".
     """
     return explain(

@@ -75,6 +75,25 @@ def unaltered(evidence: Evidence) -> float:
     return 1.0 if evidence.score is None else evidence.score
 
 
+def effects_of(evidence: Evidence, found: Outcomes) -> Float[Tensor, "variant"]:
+    """How far the answer falls in each variant; negative where it rises.
+
+    With a foil, the difference of their two logits. Without, the log-probability, which is the logit against all
+    others: where something is taken away all logits often move together, and that is no change of the answer.
+    Without a trained head, 1 - cosine of the final state.
+    """
+    if evidence.logits is None or evidence.target.foil is not None or found.log_probability is None:
+        return unaltered(evidence) - found.score
+    return evidence.target.log_probability(evidence.logits[None]) - found.log_probability
+
+
+def unit_of(evidence: Evidence) -> str:
+    """What `effects_of` is measured in, in words."""
+    if evidence.logits is None:
+        return "1 - cosine of the final state"
+    return "log-probability, in nats" if evidence.target.foil is None else "difference of logits"
+
+
 def rows_at_once(evidence: Evidence, *, graph: bool = False) -> int:
     """How many variants fit into one batch, by a rough upper estimate of what one forward pass holds at a time.
 

@@ -52,16 +52,17 @@ def removed(
 def stand_in(model: LensModel, replacement: str | None = None) -> int | None:
     """The id put in a token's place: the one named, else the mask token, else the unknown token; None if there is none.
 
-    An unknown token that is also the start, the end or the padding of texts says something else, and is not taken.
+    Many tokenizers name another token as their unknown one (the end of texts, say): only one that is spelled so is
+    taken.
     """
     tokenizer = tokenizer_of(model)
     if replacement is not None:
         return _input_id(model, tokenizer, replacement)
     if (mask := getattr(tokenizer, "mask_token_id", None)) is not None:
         return mask
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    others = (getattr(tokenizer, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad"))
-    return None if unknown in others else unknown
+    spelled = getattr(tokenizer, "unk_token", None) or ""
+    named_so = "unk" in spelled.lower() or "\ufffd" in spelled
+    return getattr(tokenizer, "unk_token_id", None) if named_so else None
 
 
 def stand_in_text(evidence: Evidence, number: int | None) -> str:

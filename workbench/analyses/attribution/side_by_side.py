@@ -57,7 +57,7 @@ class TokenAttribution(Result, kind="token-attribution"):
     """How tokens were taken away: replace, mask-attention, zero-values or none."""
     check_note: str
     effects: Float[Tensor, "token"] | None
-    """How far the answer fell without each token: logits; without a trained head 1 - cosine of the state."""
+    """How far the answer fell without each token, in the unit that `check_note` says."""
     agreement: Float[Tensor, "line measure"] | None
     """Rank correlation of each line with the effects; NaN where it is undefined."""
     random_agreement: Float[Tensor, "measure bound"] | None

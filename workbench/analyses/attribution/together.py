@@ -15,17 +15,18 @@ from workbench import functional
 from workbench.analyses.attribution.evidence import Evidence, gather, merged, stacks
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.methods import method, methods
-from workbench.analyses.attribution.perturb import unaltered
+from workbench.analyses.attribution.perturb import effects_of
 from workbench.analyses.attribution.removal import removed
 from workbench.analyses.attribution.words import Words, special_nodes, words
 from workbench.capabilities import lacking
 from workbench.errors import BadInput, MissingCapability
+from workbench.inputs import tokenizer_of
 from workbench.models.lens_model import LensModel
 
 FAST = ("raw", "rollout", "flow", "relevance", "n-res", "alti", "saliency", "input-x-gradient")
 """Methods that need one forward and at most one backward pass: those run when none is named."""
-Check = Literal["replace", "mask-attention", "zero-values", "none"]
-"""How tokens are taken away in the causal check; see `removal.Way`."""
+Check = Literal["auto", "replace", "mask-attention", "zero-values", "none"]
+"""How tokens are taken away in the causal check; see `removal.Way`, and for auto `chosen_check`."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,13 +103,25 @@ def allowed(model: LensModel, names: Sequence[str]) -> tuple[list[Method], dict[
     return able, left_out
 
 
-def effects(found: Together, check: Check, replacement: str | None = None) -> Float[Tensor, "word"] | None:
+def chosen_check(model: LensModel, check: str, replacement: str | None) -> Any:
+    """The way that "auto" stands for; any other as it is.
+
+    The mask token is what a model that was trained with one reads as nothing. Where there is none every other token
+    says something (put before an answer it can move it more than what it stands for), so nobody attends to the token.
+    """
+    if check != "auto":
+        return check
+    masks = getattr(tokenizer_of(model), "mask_token_id", None) is not None
+    return "replace" if masks or replacement is not None or "pattern" not in model.capabilities else "mask-attention"
+
+
+def effects(found: Together, check: Any, replacement: str | None = None) -> Float[Tensor, "word"] | None:
     """How far the answer falls when each word in turn is taken away; one forward pass a word. None without a check."""
     if check == "none":
         return None
     each = torch.eye(len(found.words.texts), dtype=torch.bool)
     outcome = removed(found.evidence, spread(found, each), check, replacement=replacement)
-    return (unaltered(found.evidence) - outcome.score).double().cpu()
+    return effects_of(found.evidence, outcome).double().cpu()
 
 
 def spread(found: Together, table: Bool[Tensor, "variant word"]) -> Bool[Tensor, "variant node"]:

@@ -4,10 +4,12 @@ from typing import Annotated
 
 import torch
 
+from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.judged import CURVES, MEASURES, chance, correlations, curves
+from workbench.analyses.attribution.perturb import unit_of
 from workbench.analyses.attribution.removal import stand_in, stand_in_text
 from workbench.analyses.attribution.side_by_side import TokenAttribution as TokenAttribution
-from workbench.analyses.attribution.together import Check, counted, effects, step_of, together
+from workbench.analyses.attribution.together import Check, chosen_check, counted, effects, step_of, together
 from workbench.errors import BadInput
 from workbench.models.lens_model import LensModel
 from workbench.registry import Layer, Position, Prompt, Seed, Token, analysis
@@ -25,7 +27,7 @@ def token_attribution(
     position: Annotated[
         Position | None, "Where the answer is read; none: the model's last (or masked) position"
     ] = None,
-    check: Annotated[Check, "How tokens are taken away in the causal check"] = "replace",
+    check: Annotated[Check, "How tokens are taken away; auto: by a mask token, or else attention"] = "auto",
     replacement: Annotated[
         str | None, "Token put in the place of each; none: the mask token, else the unknown token, else a mean state"
     ] = None,
@@ -39,17 +41,19 @@ def token_attribution(
     """Which tokens the answer uses by many methods at once, ranked by what happens when each token is taken away.
 
     All methods share one forward pass and, where one needs it, one backward pass; the check takes one forward pass a
-    token. A method is judged by the rank correlation of its sizes with the sizes of the effects (Spearman, and
+    token, and measures how far the answer falls: its log-probability, or with a foil the difference of their logits.
+    A method is judged by the rank correlation of its sizes with the sizes of the effects (Spearman, and
     Kendall's tau-b, ties sharing their ranks), signed methods also with their signs, beside 500 random orders. Tokens
     that come after the explained position, where it cannot see them, are not compared. The faithfulness numbers
     remove, or keep alone, a tenth, two tenths ... of the tokens: comprehensiveness and sufficiency (DeYoung et al.
     2020, "ERASER") are the mean loss of probability, the AUCs the mean height of the curve when the highest, or the
     lowest, go first (Chefer, Gur & Wolf 2021).
     """
+    how = chosen_check(model, check, replacement)
     found = together(model, prompt, methods, token=token, foil=foil, position=position, by_word=words)
     evidence, compared = found.evidence, counted(found, skip_special=skip_special, skip_first=skip_first)
     ranked = tuple(step_of(found, m, layer) for m in range(len(found.methods)))
-    true = effects(found, check, replacement)
+    true = effects(found, how, replacement)
     passes = [] if true is None else [("causal check", len(true))]
     agreement = control = numbers = None
     if true is not None:
@@ -57,9 +61,9 @@ def token_attribution(
         agreement = correlations(found.values, true, compared, signed)
         control = chance(true, compared, seed)
     if faithfulness:
-        if check == "none":
+        if how == "none":
             raise BadInput("Faithfulness needs to know how tokens are taken away: choose a check other than 'none'.")
-        numbers, count = curves(found, check, counted=compared, layer=layer, seed=seed, replacement=replacement)
+        numbers, count = curves(found, how, counted=compared, layer=layer, seed=seed, replacement=replacement)
         passes.append(("faithfulness", count))
     return TokenAttribution(
         explained=evidence.target.text,
@@ -81,8 +85,8 @@ def token_attribution(
         line_methods=tuple(found.methods[m].name for m, _ in found.lines),
         line_steps=tuple(found.scores[m].steps[step] for m, step in found.lines),
         ranked_lines=tuple(found.lines.index((m, step)) for m, step in enumerate(ranked)),
-        check=check,
-        check_note=stand_in_text(evidence, stand_in(model, replacement)) if check == "replace" else "",
+        check=how,
+        check_note=_check_note(evidence, how, replacement),
         effects=None if true is None else true.float(),
         agreement=agreement,
         random_agreement=control,
@@ -91,3 +95,10 @@ def token_attribution(
         curves=CURVES,
         passes=tuple(passes),
     )
+
+
+def _check_note(evidence: Evidence, check: str, replacement: str | None) -> str:
+    if check == "none":
+        return ""
+    unit = f"Effects are falls in {unit_of(evidence)}."
+    return f"{stand_in_text(evidence, stand_in(evidence.model, replacement))} {unit}" if check == "replace" else unit
