@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import maximum_flow
 from tests.benchmarks.harness import Measured, bench
 from workbench.functional import attention_flow
 
-LAYERS, SAMPLE, ROUNDS, PARTS = 12, 40, 5, 2**30
+LAYERS, SAMPLE, ROUNDS, PARTS = 12, 40, 7, 2**30
 TEXT = (
     "The lighthouse stood at the end of the long stone pier, and every evening the keeper climbed its narrow stairs to "
     "light the lamp. Ships passed far out on the dark water, carrying grain and timber, letters and strangers. In the "
