@@ -48,7 +48,7 @@ def _asked(seen: Subject) -> dict:
         with st.popover("Compared", icon=":material/tune:"):
             params["skip_first"] = _switch("Leave out the first position", "skip_first", "Where attention often rests.")
             params["skip_special"] = _switch("Leave out special tokens", "skip_special", "Start, class, separator.")
-            params["replacement"] = _replacement() if params["check"] == "replace" else None
+            params["replacement"] = _replacement() if params["check"] in ("auto", "replace") else None
     return params
 
 
@@ -98,12 +98,14 @@ def _multiselect(label: str, *, value: list[str], **options: Any) -> list[str]:
 
 
 def _check(seen: Subject) -> str:
-    offered = list(CHECKS) if "pattern" in seen.model.capabilities else ["replace", "none"]
+    (asked,) = (p for p in registry.get("token-attribution").params if p.name == "check")
+    needed = {"mask-attention", "zero-values"}  # attention, in which tokens are hidden or silenced
+    offered = [name for name in asked.choices if "pattern" in seen.model.capabilities or name not in needed]
     return state.linked(
         st.selectbox,
         "Causal check",
         "check",
-        offered[0],
+        asked.default,
         read=state.one_of(offered),
         options=offered,
         format_func=lambda name: CHECKS[name][0],

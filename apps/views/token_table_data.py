@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from workbench.analyses.attribution.side_by_side import TokenAttribution
 
 CHECKS = {
+    "auto": ("as suits the model", ""),
+    "auto": ("by a mask token, or else attention", ""),
     "replace": ("each token replaced", "How far the answer falls when another token stands in its place."),
     "mask-attention": ("attention to each cut", "How far the answer falls when no position can attend to the token."),
     "zero-values": ("values of each zeroed", "How far the answer falls when attention to the token brings nothing."),
