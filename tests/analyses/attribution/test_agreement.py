@@ -62,6 +62,7 @@ def test_is_the_single_runs_put_together(planted):
 def test_undefined_correlations_are_counted_and_never_0(planted):
     found = workbench.attribution_agreement(tiny_model("gpt2"), PROMPTS, methods=planted)
     moody, refusing = found.line("moody"), found.line("refusing")
+    assert (found.line("layered", "0"), found.line("layered")) == (0, 1)  # the last, where none is named
     assert found.count[0, [moody, refusing], 0].tolist() == [2, 2]
     assert found.undefined[0, [moody, refusing], 0].tolist() == [2, 2]
     kept = found.correlations[0, moody, 0, [1, 3]]
@@ -80,6 +81,7 @@ def test_undefined_correlations_are_counted_and_never_0(planted):
 def test_one_prompt_has_no_interval(planted):
     found = workbench.attribution_agreement(tiny_model("gpt2"), ("abcab",), methods=("layered",))
     assert found.low.isnan().all()
+    assert (found.to_frame().spread == 0).all()
     assert not found.mean[0, 0].isnan().any()
 
 

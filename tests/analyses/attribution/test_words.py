@@ -98,6 +98,7 @@ def test_characters_become_words_at_spaces_which_go_with_the_word_that_follows()
     numbers, texts = word_numbers(tokenizer, ids)
     assert texts == ["<bos>", "the", "  cat's", " \ufffd", "\n", " end", "."]
     assert numbers == [0, 1, 1, 1, *[2] * 7, 3, 3, 4, *[5] * 4, 6]
+    assert word_numbers(tokenizer, tokenizer("naïve ba")["input_ids"])[1] == ["<bos>", "na\ufffdve", " ba"]
 
 
 def test_special_tokens_stand_alone_in_the_middle_of_a_word():
