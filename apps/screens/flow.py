@@ -5,16 +5,15 @@ from weakref import WeakKeyDictionary
 
 import streamlit as st
 
-from apps import results, state
-from apps.generic import offer
+from apps import exports, results, state
 from apps.running import progress, sentences
 from apps.subject import Subject, subject
 from apps.text import plain, visible
 from apps.views.flow_edges import Edges, largest
-from apps.views.flow_followed import WAYS, Followed, followed
+from apps.views.flow_followed import WAYS, Followed, followed, frame_of
 from apps.views.flow_graph import THIN, Window, flow_graph
 from apps.views.flow_graph_figure import graph_figure
-from apps.views.token_table_data import named
+from apps.views.token_table_data import layer_of, named
 from apps.views.window import window
 from workbench import registry
 
@@ -28,6 +27,7 @@ CAVEAT = (
 _WIDTH = 28  # positions a screen holds
 _MOST = 1500  # edges a browser draws at once
 _THIN = 0.01
+_ANALYSES = {"flow": "attention-flow", "rollout": "attention-rollout", "raw": "raw-attention"}
 _last: "WeakKeyDictionary[TokenScores, tuple[tuple, Followed]]" = WeakKeyDictionary()
 
 
@@ -70,11 +70,8 @@ def _view(seen: Subject, found: "TokenScores") -> None:
     )
     st.caption(plain(one.said))
     _beside(edges, first, last, len(found.tokens))
-    offer(
-        registry.get("attention-flow"),
-        seen,
-        found,
-        {"prompt": seen.prompt},
+    exports.exports(
+        f"{WAYS[way]}-{seen.model.name}",
         figure=lambda: graph_figure(
             shown,
             edges,
@@ -84,7 +81,22 @@ def _view(seen: Subject, found: "TokenScores") -> None:
             thin=thin,
             title=f"{one.what}: {visible(found.tokens[node])} after {steps[level - 1]}",
         ),
+        frame=lambda: frame_of(one, found.tokens, steps, level, node),
+        key="attention flow graph",
+        **_same(seen, found, way, level, node),
     )
+
+
+def _same(seen: Subject, found: "TokenScores", way: str, level: int, node: int) -> dict[str, str]:
+    """The lines that give the same numbers, where an analysis does: of nodes of the stack that answers."""
+    position = node - (len(found.tokens) - len(seen.answered))
+    layer = layer_of(named(found.steps[level - 1]))
+    if position < 0 or layer is None:
+        return {}
+    params = {"prompt": seen.prompt, "position": position} | ({"layers": (layer,)} if way == "flow" else {})
+    analysis = registry.get(_ANALYSES[way])
+    name = seen.loaded.name
+    return {"python": analysis.as_python(name, params), "command": analysis.as_command(name, params)}
 
 
 def _followed(seen: Subject, found: "TokenScores", way: str, level: int, node: int, source: int | None) -> Followed:

@@ -1,5 +1,6 @@
 """What the graph of tokens shows of one node, in each of the three ways of following attention down to the input."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from apps.views.flow_edges import reached, rollout_edges, with_residual
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 WAYS = {"flow": "flow", "rollout": "rollout", "raw": "raw attention"}
 RESIDUAL = 0.5
@@ -55,6 +57,24 @@ def followed(raw: "np.ndarray", way: str, level: int, node: int, source: int | N
             said="All that leaves the node reaches the input: an edge carries a share of it, and the numbers sum to 1.",
         )
     return _flow(maps, level, node, source)
+
+
+def frame_of(one: Followed, tokens: Sequence[str], steps: Sequence[str], level: int, node: int) -> "pd.DataFrame":
+    """One row for each number under the tokens, then one for each edge that carries something."""
+    import numpy as np
+    import pandas as pd
+
+    step, query, key = np.nonzero(one.carried)
+    names, words = np.array(steps, dtype=object), np.array(tokens, dtype=object)
+    every = np.arange(len(tokens))
+    rows = {
+        "quantity": np.repeat(["number", "edge"], [len(every), len(step)]),
+        "step": np.concatenate([np.repeat(names[level - 1], len(every)), names[step]]),
+        "query": np.concatenate([np.full(len(every), node), query]),
+        "key": np.concatenate([every, key]),
+        "value": np.concatenate([one.numbers, one.carried[step, query, key]]),
+    }
+    return pd.DataFrame(rows).assign(query_token=words[rows["query"]], key_token=words[rows["key"]])
 
 
 def _flow(maps: "np.ndarray", level: int, node: int, source: int | None) -> Followed:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from workbench.analyses.attribution.side_by_side import TokenAttribution
 
 CHECKS = {
-    "auto": ("as suits the model", ""),
     "auto": ("by a mask token, or else attention", ""),
     "replace": ("each token replaced", "How far the answer falls when another token stands in its place."),
     "mask-attention": ("attention to each cut", "How far the answer falls when no position can attend to the token."),

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 import workbench
 from apps.views.flow_edges import largest, reached, rollout_edges, with_residual
-from apps.views.flow_followed import TOGETHER, followed, telling
+from apps.views.flow_followed import TOGETHER, followed, frame_of, telling
 from apps.views.flow_graph import Window, graph_data
 from apps.views.flow_graph_figure import graph_figure
 from apps.views.sprite import ink_on
@@ -181,6 +181,16 @@ def test_saturated_tokens_are_counted_in_the_note():
     assert full >= 2 and f"{full} of 4 tokens are saturated" in one.said
 
 
+def test_the_file_of_the_graph_holds_its_numbers_and_edges():
+    one = followed(attention(2, 4), "rollout", 2, 3, None)
+    frame = frame_of(one, ("<b>", "b", "c", "d"), ("layer 0", "layer 1"), 2, 3)
+    numbers, edges = (frame[frame.quantity == kind] for kind in ("number", "edge"))
+    assert numbers.value.tolist() == one.numbers.tolist() and set(numbers["query"]) == {3}
+    assert numbers.key_token.tolist() == ["<b>", "b", "c", "d"] and set(numbers.step) == {"layer 1"}
+    assert edges.value.sum() == pytest.approx(2) and (edges.step == "layer 0").sum() == (one.carried[0] > 0).sum()
+    assert set(edges.query_token[edges.step == "layer 1"]) == {"d"}
+
+
 def test_a_long_prompt_draws_the_flow_to_one_telling_token():
     assert telling(np.array([1.0, 0.4, 0.7, 0.9]), node=3) == 2
     assert telling(np.array([1.0, 1.0, 1.0]), node=2) in (0, 1, 2)
@@ -329,3 +339,23 @@ def test_the_lines_that_make_the_same_name_the_layer_of_the_slider(at):
 def test_notes_of_all_methods_can_be_read_below(at):
     said = " ".join(one.value for one in at("tokens", methods="raw rollout").markdown)
     assert "ignores values and signs" in said and "Causal check" in said
+
+
+@pytest.mark.parametrize("show", ["flow", "rollout", "raw"])
+@pytest.mark.parametrize("model", ["micro", "tiny:t5"])
+def test_the_lines_copied_from_the_graph_give_its_numbers(show, model, at):
+    level, node = ("1", "3") if model == "micro" else ("4", "4")  # of the decoder, after its first layer
+    app = at("flow", model=model, show=show, level=level, node=node, prompt="cat")
+    assert not app.exception and not app.error
+    (line,) = (one.value for one in app.code if "import workbench" in one.value)
+    made: dict = {}
+    exec(line, made)
+    raw = workbench.raw_attention(workbench.load(model), "cat").maps.numpy()
+    expected = followed(raw, show, int(level), int(node), None).numbers
+    step = -1 if show == "flow" else int(level) - 1
+    assert made["result"].scores[step].numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_nodes_that_no_analysis_explains_have_no_lines(at):
+    assert not at("flow", model="tiny:t5", level="4", node="1", prompt="cat").code
+    assert not at("flow", model="tiny:t5", level="1", node="4", prompt="cat").code
