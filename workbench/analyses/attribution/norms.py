@@ -39,26 +39,34 @@ def _scores(evidence: Evidence, name: str, cumulative: bool = True, normalize: b
     return Scores(values=chained[:, evidence.row], steps=evidence.steps, maps=chained)
 
 
-METHODS = (
-    Method(
-        name="n-res",
-        title="Norms with residual",
-        function=partial(_scores, name="N_RES"),
-        wants=wanted,
-        needs=NEEDS,
-        note="Lengths have no sign, so what cancels out is counted twice, and the MLPs are left out.",
-        analysis="norm-mixing",
-    ),
-    Method(
-        name="n-enc",
-        title="GlobEnc",
-        function=partial(_scores, name="N_ENC"),
-        wants=wanted_norms,
-        needs=NEEDS,
-        note="Lengths have no sign, and of the MLPs it knows only how they change the norm that follows.",
-        analysis="norm-mixing",
-    ),
+_LENGTHS = "Lengths have no sign, so what cancels out is counted twice, and the MLPs are left out."
+_WEIGHTS = "Attention weights say nothing of what is passed."
+LADDER: tuple[tuple[str, MapName, str, str], ...] = (
+    ("w", "W", "Weights", _WEIGHTS),
+    ("w-fixedres", "W_FIXEDRES", "Weights and half itself", _WEIGHTS),
+    ("w-res", "W_RES", "Weights and measured share", _WEIGHTS),
+    ("n", "N", "Norms", f"The stream that goes past attention is left out. {_LENGTHS}"),
+    ("n-fixedres", "N_FIXEDRES", "Norms and half itself", _LENGTHS),
+    ("n-res", "N_RES", "Norms with residual", _LENGTHS),
+    ("n-resln", "N_RESLN", "Norms through one norm", _LENGTHS),
+    ("n-enc", "N_ENC", "GlobEnc", "Lengths have no sign, and of the MLPs it knows only how they change the next norm."),
 )
+"""(method, its map, title, where it misleads), from weights alone to whole blocks."""
+
+
+def _method(name: str, measure: MapName, title: str, note: str) -> Method:
+    return Method(
+        name=name,
+        title=title,
+        function=partial(_scores, name=measure),
+        wants=wanted_norms if measure in ("N_RESLN", "N_ENC") else wanted,
+        needs=NEEDS,
+        note=note,
+        analysis="norm-mixing",
+    )
+
+
+METHODS = tuple(_method(*rung) for rung in LADDER)
 
 
 @analysis("norm-mixing", needs=set(NEEDS), title="Norm-based maps")
@@ -84,13 +92,5 @@ def norm_mixing(
     that read the result next. Biases of output maps and norms, and the MLPs' own vectors, belong to no token and are
     left out. Kobayashi et al. (2020, 2021), Modarressi et al. (2022, "GlobEnc"). About half a forward pass.
     """
-    wants = wanted_norms if measure in ("N_RESLN", "N_ENC") else wanted
-    method = Method(
-        name=measure.lower().replace("_", "-"),
-        title=measure,
-        function=partial(_scores, name=measure),
-        wants=wants,
-        needs=NEEDS,
-        note=METHODS[0].note if measure.startswith("N") else "Attention weights say nothing of what is passed.",
-    )
+    (method,) = (one for one, rung in zip(METHODS, LADDER, strict=True) if rung[1] == measure)
     return explain(method, model, prompt, token=token, position=position, cumulative=cumulative, normalize=normalize)
