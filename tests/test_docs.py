@@ -40,7 +40,14 @@ def test_every_benchmark_that_keeps_a_promise_exists():
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/promises.md", "docs/add_an_analysis.md", "docs/your_own_model.md"]
+    "document",
+    [
+        "README.md",
+        "docs/promises.md",
+        "docs/add_an_analysis.md",
+        "docs/your_own_model.md",
+        "docs/token_attribution.md",
+    ],
 )
 def test_every_link_of_a_document_leads_somewhere(document):
     text = (ROOT / document).read_text()
@@ -87,3 +94,25 @@ def test_the_row_of_ones_own_model_runs():
         "numeric regime"
     ]  # a new module is in training mode
     assert scope["result"].patterns.shape == (3, 2, 5, 5)
+
+
+def test_the_document_on_attribution_names_every_method_and_its_analysis():
+    from workbench.analyses.attribution.methods import methods
+
+    text = (ROOT / "docs" / "token_attribution.md").read_text()
+    table = text.partition("## Methods")[2].partition("## The causal check")[0]
+    named = {
+        name for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)
+    }
+    assert named == set(methods())
+    for one in methods().values():
+        assert f"`{one.analysis}`" in table or one.analysis == one.name, one.name
+
+
+def test_the_python_of_the_document_on_attribution_runs():
+    text = (ROOT / "docs" / "token_attribution.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = code.replace("smollm2-135m", "micro").replace('foil="London"', 'foil="L"')
+    scope: dict = {}
+    exec(code, scope)
+    assert len(scope["found"].ranking()) >= 8
