@@ -108,6 +108,8 @@ def test_a_foil_is_explained_as_a_difference():
 def test_one_token_is_not_kept_as_the_first():
     found = workbench.integrated_gradients(tiny_model("gpt2"), torch.tensor([[5]]), baseline="zero")
     assert found.scores.abs().min() > 1e-4
+    mean = workbench.integrated_gradients(tiny_model("gpt2"), torch.tensor([[5]]))
+    assert mean.scores.abs().max() == 0 and "choose another" in mean.note
 
 
 def test_padding_changes_nothing():

@@ -307,6 +307,15 @@ def test_a_batch_of_variants_is_bounded(monkeypatch):
     assert sizes == [2, 2, 1]
 
 
+@pytest.mark.parametrize("name", ["occlusion", "attention-knockout", "atman"])
+def test_half_precision_says_what_it_rounds_away(name):
+    half = tiny_model("gpt2")
+    half.module.to(torch.bfloat16)
+    found = workbench.get(name)(half, "abc")
+    assert "bfloat16: effects below about 0.0" in found.note and found.scores.dtype == torch.float32
+    assert "rounding" not in workbench.get(name)(tiny_model("gpt2"), "abc").note
+
+
 def test_it_can_be_stopped_and_leaves_no_edit_behind():
     model = tiny_model("gpt2")
     evidence = gather(model, "abcabc", Wanted())

@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench import functional
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
+from workbench.analyses.attribution.perturb import rounding_note
 from workbench.analyses.attribution.removal import replaced_inputs
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.analyses.attribution.slopes import entering, inputs_of, slopes
@@ -58,9 +59,11 @@ def _scores(
         f"The scores add up to the target's difference from the baseline, {change:.4g}, but for {missed:.2g}{share},"
         f" with {spent} gradients."
     )
+    if not change:
+        note += " The prompt is no different from its baseline: choose another."
     if abs(missed) > TOLERANCE * abs(change):
         note += " That is more than a thousandth: the path bends too much. Try more steps, or another baseline."
-    return Scores(values=total[None], note=note)
+    return Scores(values=total[None], note=f"{note} {rounding_note(evidence)}".strip())
 
 
 def _ends(evidence: Evidence, baseline: Baseline, keep_first: bool) -> tuple[Tensor, Tensor]:

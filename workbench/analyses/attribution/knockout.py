@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
-from workbench.analyses.attribution.perturb import effects_of, outcomes
+from workbench.analyses.attribution.perturb import effects_of, outcomes, rounding_note
 from workbench.analyses.attribution.removal import hiding
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.analyses.one_prompt import checked_position
@@ -25,7 +25,8 @@ def _scores(
     queries = _marked(evidence, targets) if targets else None
     vary = hiding(evidence, table, queries=queries, layers=frozenset(layers))
     effect = effects_of(evidence, outcomes(evidence, len(table), vary))
-    return Scores(values=torch.where(group, effect, 0)[None] if sources else effect[None])
+    values = torch.where(group, effect, 0) if sources else effect
+    return Scores(values=values[None], note=rounding_note(evidence))
 
 
 def _marked(evidence: Evidence, positions: Sequence[int]) -> Bool[Tensor, "node"]:

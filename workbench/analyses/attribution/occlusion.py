@@ -6,7 +6,7 @@ import torch
 
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
-from workbench.analyses.attribution.perturb import effects_of
+from workbench.analyses.attribution.perturb import effects_of, rounding_note
 from workbench.analyses.attribution.removal import removed, stand_in, stand_in_text
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.models.lens_model import LensModel
@@ -17,7 +17,7 @@ def _scores(evidence: Evidence, replacement: str | None = None) -> Scores:
     each = torch.eye(len(evidence.tokens), dtype=torch.bool)
     found = removed(evidence, each, "replace", replacement=replacement)
     note = stand_in_text(evidence, stand_in(evidence.model, replacement))
-    return Scores(values=effects_of(evidence, found)[None], note=note)
+    return Scores(values=effects_of(evidence, found)[None], note=f"{note} {rounding_note(evidence)}".strip())
 
 
 METHODS = (

@@ -94,6 +94,15 @@ def unit_of(evidence: Evidence) -> str:
     return "log-probability, in nats" if evidence.target.foil is None else "difference of logits"
 
 
+def rounding_note(evidence: Evidence) -> str:
+    """What half precision hides: which effects are no larger than the steps between its numbers."""
+    dtype, height = evidence.model.dtype, abs(unaltered(evidence))
+    if dtype.itemsize >= 4:
+        return ""
+    kind = str(dtype).removeprefix("torch.")
+    return f"The model runs in {kind}: effects below about {torch.finfo(dtype).eps * max(height, 1):.1g} are rounding."
+
+
 def rows_at_once(evidence: Evidence, *, graph: bool = False) -> int:
     """How many variants fit into one batch, by a rough upper estimate of what one forward pass holds at a time.
 
