@@ -49,8 +49,8 @@ def page() -> None:
 @sentences
 def _view(seen: Subject, found: "TokenScores") -> None:
     way, level, node, source = _asked(found)
-    one = _followed(seen, found, way, level, node, source)
     first, last = window(len(found.tokens), _WIDTH, at_end=True)
+    one = _followed(seen, found, (way, level, node, source, (first, last)))
     steps = tuple(map(named, found.steps))
     shown = Window(tokens=found.tokens, sides=found.sides, steps=steps, first=first, last=last)
     edges = largest(one.carried, first, last, _MOST)
@@ -99,9 +99,8 @@ def _same(seen: Subject, found: "TokenScores", way: str, level: int, node: int) 
     return {"python": analysis.as_python(name, params), "command": analysis.as_command(name, params)}
 
 
-def _followed(seen: Subject, found: "TokenScores", way: str, level: int, node: int, source: int | None) -> Followed:
+def _followed(seen: Subject, found: "TokenScores", asked: tuple) -> Followed:
     """What is drawn; the last of each prompt is kept, for a change of the picture alone."""
-    asked = (way, level, node, source)
     kept = _last.get(found)
     if kept is None or kept[0] != asked:
         assert found.maps is not None
@@ -149,7 +148,7 @@ def _token(found: "TokenScores", label: str, name: str, default: int, *, least: 
         default,
         read=state.whole(least, last),
         options=range(least, last + 1),
-        format_func=lambda i: "all together" if i < 0 else f"{i}  {visible(found.tokens[i])}",
+        format_func=lambda i: "none chosen" if i < 0 else f"{i}  {visible(found.tokens[i])}",
     )
 
 

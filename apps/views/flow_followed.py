@@ -32,11 +32,13 @@ class Followed:
     """How the numbers are read."""
 
 
-def followed(raw: "np.ndarray", way: str, level: int, node: int, source: int | None) -> Followed:
+def followed(
+    raw: "np.ndarray", way: str, level: int, node: int, source: int | None, among: tuple[int, int] | None = None
+) -> Followed:
     """`node` above `level` steps of `raw` attention (step, node, node), `way` being a key of `WAYS`.
 
-    Without a source, flow is that to all tokens together; in prompts of more than `TOGETHER` tokens it is that to the
-    one of the largest flow that is not saturated.
+    Without a source, flow is that to all tokens together; in prompts of more than `TOGETHER` tokens it is that to one
+    `among` those shown (from, up to): the largest flow that is not saturated.
     """
     if way == "raw":
         return Followed(
@@ -56,7 +58,7 @@ def followed(raw: "np.ndarray", way: str, level: int, node: int, source: int | N
             what="share",
             said="All that leaves the node reaches the input: an edge carries a share of it, and the numbers sum to 1.",
         )
-    return _flow(maps, level, node, source)
+    return _flow(maps, level, node, source, among or (0, maps.shape[-1]))
 
 
 def frame_of(one: Followed, tokens: Sequence[str], steps: Sequence[str], level: int, node: int) -> "pd.DataFrame":
@@ -77,7 +79,7 @@ def frame_of(one: Followed, tokens: Sequence[str], steps: Sequence[str], level: 
     return pd.DataFrame(rows).assign(query_token=words[rows["query"]], key_token=words[rows["key"]])
 
 
-def _flow(maps: "np.ndarray", level: int, node: int, source: int | None) -> Followed:
+def _flow(maps: "np.ndarray", level: int, node: int, source: int | None, among: tuple[int, int]) -> Followed:
     import torch
 
     from workbench import functional
@@ -85,28 +87,28 @@ def _flow(maps: "np.ndarray", level: int, node: int, source: int | None) -> Foll
     graph = torch.from_numpy(maps)
     numbers = functional.cumulative_flow(graph, layers=[level - 1], targets=[node])[0, 0].numpy()
     if source is None and len(numbers) > TOGETHER:
-        source = telling(numbers, node)
+        source = telling(numbers, node, *among)
     return Followed(
         carried=functional.flow_edges(graph, level - 1, node, source).numpy(),
         numbers=numbers,
         source=source,
         what="flow" if source is not None else "share of all flows",
-        said=_saturated(numbers, together=source is None),
+        said=_saturated(numbers, source),
     )
 
 
-def telling(numbers: "np.ndarray", node: int) -> int:
-    """The token of the largest flow that is not saturated, `node`'s own aside; the largest if all are."""
-    order = [i for i in numbers.argsort()[::-1].tolist() if i != node and 0 < numbers[i] < _FULL]
-    return order[0] if order else int(numbers.argmax())
+def telling(numbers: "np.ndarray", node: int, first: int, last: int) -> int:
+    """The token from `first` to `last` - 1 of the largest flow that is not saturated, `node`'s own aside, if any is."""
+    order = [i for i in numbers.argsort()[::-1].tolist() if first <= i < last]
+    return next((i for i in order if i != node and 0 < numbers[i] < _FULL), order[0])
 
 
-def _saturated(numbers: "np.ndarray", *, together: bool) -> str:
+def _saturated(numbers: "np.ndarray", source: int | None) -> str:
     full = int((numbers >= _FULL).sum())
     edges = (
-        "Edges: a maximum flow to each token, all together, as shares of their sum; choose a token for the flow to it."
-        if together
-        else "Edges: one maximum flow to the chosen token; there may be others as large."
+        "Edges: a maximum flow to each token, all together, as shares of their sum; click a token for the flow to it."
+        if source is None
+        else f"Edges: one maximum flow to the token at position {source}; there may be others as large."
     )
     said = (
         f"{edges} Each number is the most that can pass from the node to that token alone, 1 at most; the numbers are"

@@ -106,14 +106,15 @@ function build(root, { tokens, columns, check, steps, control, counted, breaks, 
   };
   function rank() {
     if (!check || count < 2) return;
-    const entries = columns.map((column, j) => ({ text: column.title, name: column.name, value: agreement(j), j }));
+    const entries = columns.map((column, j) => ({ text: column.title, name: column.name, value: agreement(j), j, same: column.same }));
     if (control) entries.push({ text: "random order", name: "random", value: control.mean });
-    entries.sort((a, b) => (b.value ?? -9) - (a.value ?? -9));
+    entries.sort((a, b) => (a.same ?? false) - (b.same ?? false) || (b.value ?? -9) - (a.value ?? -9));
     ranking.replaceChildren(...entries.map((entry, place) => {
       const item = make("li", entry.name === "random" ? "random" : "");
       item.dataset.method = entry.name;
-      item.classList.toggle("chance", control !== null && (entry.value === null || entry.value <= control.high));
-      item.append(make("span", "place", entry.value === null ? "–" : String(place + 1)), entry.text, make("b", "", rho(entry.value)));
+      item.classList.toggle("chance", control !== null && (entry.value === null || entry.value <= control.high || entry.same === true));
+      if (entry.same) item.title = "It takes tokens away just as the check does: that they agree says nothing.";
+      item.append(make("span", "place", entry.value === null ? "–" : entry.same ? "=" : String(place + 1)), entry.same ? `${entry.text}, the check itself` : entry.text, make("b", "", rho(entry.value)));
       if (heads[entry.j]) {
         item.onpointerenter = () => heads[entry.j].classList.add("lit");
         item.onpointerleave = () => heads[entry.j].classList.remove("lit");

@@ -30,6 +30,8 @@ class Column:
     """Where it misleads."""
     agreement: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Measure -> rank correlation with the causal check after each step; "spearman" ranks. Empty for the check."""
+    same: bool = False
+    """Whether it takes tokens away just as the check does, so that agreeing says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ def column_data(column: Column) -> dict[str, Any]:
         "signed": column.signed,
         "cost": column.cost,
         "note": column.note,
+        "same": column.same,
         "agreement": {
             measure: [None if value != value else value for value in values]
             for measure, values in column.agreement.items()

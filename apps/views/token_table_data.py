@@ -17,6 +17,8 @@ CHECKS = {
     "none": ("none", ""),
 }
 """Name -> how tokens are taken away, and what the last column then says."""
+_SAME = {"replace": "occlusion", "mask-attention": "knockout"}
+"""Methods that do what a check does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ def table_of(found: "TokenAttribution") -> Table:
                 signed=found.signed[i],
                 cost=found.costs[i],
                 note=found.notes[i],
+                same=_SAME.get(found.check) == name,
                 agreement={} if found.agreement is None else _agreement(found, lines, signed=found.signed[i]),
             )
         )

@@ -191,11 +191,15 @@ def test_the_file_of_the_graph_holds_its_numbers_and_edges():
     assert set(edges.query_token[edges.step == "layer 1"]) == {"d"}
 
 
-def test_a_long_prompt_draws_the_flow_to_one_telling_token():
-    assert telling(np.array([1.0, 0.4, 0.7, 0.9]), node=3) == 2
-    assert telling(np.array([1.0, 1.0, 1.0]), node=2) in (0, 1, 2)
+def test_a_long_prompt_draws_the_flow_to_one_telling_token_that_is_shown():
+    flows = np.array([1.0, 0.4, 0.7, 0.9])
+    assert [telling(flows, 3, 0, 4), telling(flows, 3, 0, 2), telling(flows, 2, 0, 4)] == [2, 1, 3]
+    assert telling(np.array([1.0, 1.0, 1.0]), 2, 1, 3) in (1, 2)
     raw = attention(1, TOGETHER + 1)
-    assert followed(raw, "flow", 1, TOGETHER, None).source is not None
+    one = followed(raw, "flow", 1, TOGETHER, None, (30, 60))
+    assert one.source is not None and 30 <= one.source < 60
+    assert one.carried.sum() == pytest.approx(one.numbers[one.source])
+    assert followed(raw[:, :-1, :-1], "flow", 1, 9, None).source is None
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +217,7 @@ def test_the_columns_of_a_result(result):
     assert table.columns[2].values.tolist() == result.scores[lines].tolist()
     assert table.columns[2].agreement["spearman"] == tuple(result.agreement[lines, 0].tolist())
     assert "signed spearman" in table.columns[1].agreement and "signed spearman" not in table.columns[0].agreement
+    assert [column.same for column in table.columns] == [False, result.check == "mask-attention", False]
     assert table.check is not None and table.check.values.tolist() == [result.effects.tolist()]
     assert table.control is not None and table.control.low < table.control.mean < table.control.high
 
