@@ -157,6 +157,7 @@ def _view(seen: Subject, found: "TokenAttribution", params: dict) -> None:
     )
     for name, reason in found.left_out:
         st.caption(f":material/info: {plain(name)}: {plain(reason)}")
+    title = _title(found, table.steps[step])
     given = {key: value for key, value in params.items() if value not in (None, (), False)}
     if step != last and (layer := layer_of(table.steps[step])) is not None:
         given["layer"] = layer
@@ -165,11 +166,17 @@ def _view(seen: Subject, found: "TokenAttribution", params: dict) -> None:
         seen,
         found,
         given,
-        figure=lambda: table_figure(found.tokens, table.columns, table.check, step=step, title=found.explained),
+        figure=lambda: table_figure(
+            found.tokens, table.columns, table.check, step=step, title=_title(found, table.steps[step])
+        ),
     )
     with st.expander("Where each method misleads", icon=":material/warning:", expanded=len(found.tokens) < _LONG):
         for column in (*table.columns, *([table.check] if table.check else [])):
             st.markdown(f"**{plain(column.title)}**: {plain(column.note or 'no note')}")
+
+
+def _title(found: "TokenAttribution", step: str) -> str:
+    return f"{found.explained}, cumulative methods after {step}" if step != "all" else found.explained
 
 
 def _explained(found: "TokenAttribution") -> str:

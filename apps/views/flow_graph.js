@@ -91,7 +91,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     group.onpointerenter = () => show(group.querySelector(".dot").getBoundingClientRect(), [
       make("strong", "mono", token(node)),
       make("div", "muted", `position ${node}, ${levelName(level)}`),
-      ...(level < target[0] && through > 0 ? [make("div", "", `carries ${said(through)} on the edges drawn from above`)] : []),
+      ...(level < target[0] && through > 0 ? [make("div", "", `${what} on the edges from above: ${said(through)}`)] : []),
       ...(level === 0 ? [make("div", "", `${what}: ${said(numbers[i])}${shares ? `, ${percent(shares[i])} of all` : ""}`)] : []),
       make("div", "muted", level ? "click to explain this node" : "click to see the flow to this source"),
     ]);

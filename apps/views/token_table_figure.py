@@ -48,7 +48,9 @@ def table_figure(
             showscale=False,
         )
     every_nth = -(-len(tokens) // _LABELS)
-    figure.update_xaxes(tickmode="array", tickvals=places, ticktext=names, side="top", showgrid=False, zeroline=False)
+    heads = [name.replace(" ", "<br>") for name in names]
+    figure.update_xaxes(tickmode="array", tickvals=places, ticktext=heads, tickangle=0, side="top")
+    figure.update_xaxes(showgrid=False, zeroline=False)
     figure.update_yaxes(
         tickmode="array",
         tickvals=list(range(0, len(tokens), every_nth)),
@@ -60,10 +62,10 @@ def table_figure(
     height = 190 + 22 * min(len(tokens), _LABELS)
     return styled(
         figure,
-        title={"text": sentence(title)},
+        title={"text": sentence(title), "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 20}},
         height=height,
         width=max(700, 190 + 95 * len(every)),
-        margin={"l": 60, "r": 20, "t": 110, "b": 30},
+        margin={"l": 60, "r": 20, "t": 130, "b": 30},
     )
 
 
