@@ -166,9 +166,7 @@ def _view(seen: Subject, found: "TokenAttribution", params: dict) -> None:
         seen,
         found,
         given,
-        figure=lambda: table_figure(
-            found.tokens, table.columns, table.check, step=step, title=_title(found, table.steps[step])
-        ),
+        figure=lambda: table_figure(found.tokens, table.columns, table.check, step=step, title=title),
     )
     with st.expander("Where each method misleads", icon=":material/warning:", expanded=len(found.tokens) < _LONG):
         for column in (*table.columns, *([table.check] if table.check else [])):
