@@ -57,7 +57,7 @@ def measure(model: workbench.LensModel, texts: Texts) -> Measured:
             "gradient x input": (slope * embedding).sum(-1).abs()[:, WORDS],
             "saliency": (slope_of_logit * embedding).norm(dim=-1)[:, WORDS],
         },
-        on_ends=patterns[..., [0, -1]].sum(-1).mean((1, 2, 3)),
+        on_ends=on_ends(patterns),
     )
 
 
@@ -68,6 +68,11 @@ def attention_rows(patterns: Tensor, row: int) -> dict[str, Tensor]:
         "rollout": functional.attention_rollout(patterns)[..., row, :],
         "flow": functional.attention_flow(patterns, targets=[row])[..., 0, :],
     }
+
+
+def on_ends(patterns: Tensor) -> Tensor:
+    """(text, layer, head, query, key) -> (text,): the share of all attention that goes to [CLS] and [SEP]."""
+    return patterns[..., [0, -1]].sum(-1).mean((1, 2, 3))
 
 
 def encoded(model: workbench.LensModel, texts: Texts) -> Tensor:
@@ -127,6 +132,13 @@ def frozen(norm: torch.nn.Module, read: Tensor) -> functional.FrozenNorm:
     """A LayerNorm held at the scale it has on what it reads."""
     scale = functional.norm_scale(read, centred=True, eps=norm.eps)  # pyright: ignore[reportArgumentType]
     return functional.FrozenNorm(scale=scale, centred=True, weight=norm.weight.detach())  # pyright: ignore
+
+
+def largest_norm_weight(model: workbench.LensModel) -> float:
+    """How many times the median the largest weight of a norm after attention is, over all layers."""
+    norms = [model.module.get_submodule(f"{path}.{model.main.row.norm1}") for path in model.main.paths]
+    weights = torch.stack([norm.get_parameter("weight").detach().abs() for norm in norms])  # (layer, d_model)
+    return (weights.max(-1).values / weights.median(-1).values).max().item()
 
 
 # ---- ranks -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import workbench
-from case_studies.attention_flow.measure import attention_rows, rolled_maps
+from case_studies.attention_flow.measure import attention_rows, largest_norm_weight, on_ends, rolled_maps
 from workbench import functional
 
 PAIRS = (  # (one, several, what stands between, its one, its several)
@@ -182,15 +182,20 @@ def sentence_ladder(model: workbench.LensModel, name: str) -> dict[str, float]:
     punctuation, without [CLS] and [SEP].
     """
     found: dict[str, list[Tensor]] = {}
-    last = model.stream("resid_post")[-1]
+    last, sites = model.stream("resid_post")[-1], model.attention_sites(None, "pattern")
+    ends: list[Tensor] = []
     for number, pair in enumerate(SENTENCES):
         ids, other = (model.encode(text)["input_ids"] for text in pair)
         with torch.no_grad(), workbench.reading(model, last) as values:
             model.module(input_ids=other)
-        with workbench.reading(model, last) as here, workbench.reading(model, "embed", gradients=True) as entry:
+        with (
+            workbench.reading(model, [last, *sites]) as here,
+            workbench.reading(model, "embed", gradients=True) as entry,
+        ):
             model.module(input_ids=ids)
         likeness = torch.cosine_similarity(here[last].mean(1), values[last].mean(1))[0]
         (slope,) = torch.autograd.grad(likeness, entry["embed"])
+        ends.append(on_ends(torch.stack([here[site].detach() for site in sites], 1)))
         saliency = (slope * entry["embed"].detach())[0, 1:-1].norm(dim=-1)
         maps = rolled_maps(model, ids)
         for rung, rolled in maps.items():
@@ -199,6 +204,8 @@ def sentence_ladder(model: workbench.LensModel, name: str) -> dict[str, float]:
         found.setdefault("random", []).append(functional.spearman(chance, saliency))
     rhos = {rung: torch.stack(each) for rung, each in found.items()}
     numbers = {f"{name}.{rung}.saliency": each.nanmean().item() for rung, each in rhos.items()}
+    numbers[f"{name}.attention_on_ends"] = torch.cat(ends).mean().item()
+    numbers[f"{name}.largest_norm_weight"] = largest_norm_weight(model)
     for above, below in (("N", "W"), ("N_RES", "N"), ("N_ENC", "N_RES"), ("W_FIXEDRES", "W"), ("N_RES", "N_RESLN")):
         lead = functional.bootstrap_difference(rhos[above], rhos[below])
         numbers[f"{name}.{above}_over_{below}"] = lead.value.item()

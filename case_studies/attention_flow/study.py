@@ -20,7 +20,15 @@ from torch import Tensor
 
 import workbench
 from case_studies.attention_flow import data, models
-from case_studies.attention_flow.measure import MEASURES, METHODS, Measured, ladder, measure, planted_first
+from case_studies.attention_flow.measure import (
+    MEASURES,
+    METHODS,
+    Measured,
+    ladder,
+    largest_norm_weight,
+    measure,
+    planted_first,
+)
 from case_studies.attention_flow.real import real_models
 from workbench import functional, plots, studies
 
@@ -211,13 +219,6 @@ def rung_summary(table: pd.DataFrame) -> dict[str, float]:
     numbers |= {f"{name}.planted": float(value) for name, value in last["planted"].items()}
     steps = (("N", "W"), ("N_RES", "N"), ("N_ENC", "N_RES"), ("N_ENC", "W"), ("W", "W_FIXEDRES"), ("N_RES", "N_RESLN"))
     return numbers | {f"{above}_over_{below}": rho[above] - rho[below] for above, below in steps}
-
-
-def largest_norm_weight(model: workbench.LensModel) -> float:
-    """How many times the median the largest weight of a norm after attention is, over all layers."""
-    norms = [model.module.get_submodule(f"{path}.{model.main.row.norm1}") for path in model.main.paths]
-    weights = torch.stack([norm.get_parameter("weight").detach().abs() for norm in norms])  # (layer, d_model)
-    return (weights.max(-1).values / weights.median(-1).values).max().item()
 
 
 # ---- training again --------------------------------------------------------------------------------------------------

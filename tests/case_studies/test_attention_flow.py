@@ -81,8 +81,14 @@ def test_the_committed_models_read_words_as_in_training_and_know_their_task(agre
 
 def test_the_row_of_the_pre_norm_family_fits(agreement):
     checks = workbench.check(agreement)
-    assert checks
+    assert {"blocks add up", "editable sites"} <= {check.name for check in checks}
     assert not [check for check in checks if check.passed is False]
+    sites = [f"blocks.0.{part}" for part in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")]
+    with torch.no_grad(), workbench.reading(agreement, sites) as values:
+        agreement.module(**agreement.encode("the cats near my dog often"))
+    before, attention, middle, mlp, after = (values[site] for site in sites)
+    torch.testing.assert_close(middle, before + attention)
+    torch.testing.assert_close(after, middle + mlp)
 
 
 def test_a_committed_model_opens_as_a_folder():
@@ -104,14 +110,14 @@ def test_training_goes_on_where_it_stopped_and_ends_in_the_same_weights(tmp_path
         pass
 
     def cut(measured):
-        if measured["step"] == 4:
+        if measured["step"] == 2:
             raise Cut
 
     with pytest.raises(Cut):
         train.train(config, tmp_path / "cut", on_measure=cut)
     seen = []
     again, history_again = train.train(config, tmp_path / "cut", on_measure=lambda row: seen.append(row["step"]))
-    assert seen == [4]
+    assert seen == [2, 4]  # step 0 was not measured again
     assert history == history_again
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
