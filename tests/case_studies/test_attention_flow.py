@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 import workbench
 from case_studies.attention_flow import data, measure, models, train
 from workbench import functional, studies
+from workbench.studies.verdicts import verdicts
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +271,7 @@ def test_models_that_were_hardly_trained_fail_the_claims_about_trained_ones(monk
     assert set(found) == {"retrained_agreement", "retrained_evidence"}
     claims = [claim for claim in studies.study("attention_flow").claims if claim.quantity.startswith("retrained")]
     numbers = {f"{task}.{name}": value for task, seeds in found.items() for name, value in study.by_seed(seeds).items()}
-    outcomes = [verdict.outcome for verdict in studies.verdicts(studies.Findings(numbers=numbers), claims)]
+    outcomes = [verdict.outcome for verdict in verdicts(studies.Findings(numbers=numbers), claims)]
     assert len(outcomes) >= 4
     assert outcomes.count("fails") >= 3
     assert not list(tmp_path.rglob("state.safetensors"))
