@@ -47,6 +47,10 @@ class Result(ABC):
     def figure(self) -> "go.Figure":
         """The default picture of this result."""
 
+    def brief(self) -> "tuple[str, pd.DataFrame]":
+        """What a terminal shows: some sentences, and a table that may be smaller than `to_frame()`."""
+        return "", self.to_frame()
+
     def save(self, path: str | PathLike[str]) -> Path:
         """Write everything to one safetensors file with a JSON header; whole or not at all, never pickle."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

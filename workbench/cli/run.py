@@ -113,7 +113,12 @@ def _run(analysis: "Analysis", arguments: argparse.Namespace) -> int:
     elif arguments.csv:
         print(frame.to_csv(index=False), end="")
     else:
-        print(output.table(frame))
+        said, table = result.brief()
+        for line in said.splitlines():
+            print(output.visible_text(line))
+        print(output.table(table))
+        if table.shape != frame.shape:
+            print(f"(of {len(frame)} numbers in all: --json or --csv prints them)")
     return 0
 
 

@@ -196,3 +196,47 @@ def test_only_what_the_answer_can_see_is_a_node():
     clip = tiny_model("clip")
     assert [stack.prefix for stack in stacks(clip)] == ["text_blocks"]
     assert [stack.prefix for stack in stacks(tiny_model("t5"))] == ["encoder_blocks", "decoder_blocks"]
+
+
+def with_head(**config) -> workbench.LensModel:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 98, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    module = transformers.BertForSequenceClassification(
+        transformers.BertConfig(**sizes, intermediate_size=32, **config)
+    )
+    return adapt(module.eval(), CharacterTokenizer())
+
+
+@pytest.mark.parametrize("config", [{"num_labels": 1}, {"num_labels": 3, "problem_type": "multi_label_classification"}])
+def test_an_answer_without_others_is_judged_by_its_own_logit(config):
+    """A single output, or labels that do not exclude another, have no log-probability among all."""
+    model = with_head(**config)
+    found = workbench.occlusion(model, "abc", token="LABEL_0")
+    batch = model.encode("abc")
+    before = model.logits(batch)[0, 0, 0]
+    for i, score in enumerate(found.scores[0]):
+        ids = batch["input_ids"].clone()
+        ids[0, i] = CharacterTokenizer.unk_token_id
+        after = model.logits({**batch, "input_ids": ids})[0, 0, 0]
+        assert score.item() == pytest.approx((before - after).item(), abs=1e-6)
+    assert found.scores.abs().max() > 1e-4 and found.explained == "fall of the logit of 'LABEL_0'"
+    together = workbench.token_attribution(model, "abc", token="LABEL_0", methods=("raw",), faithfulness=True)
+    assert "falls in the logit" in together.check_note and together.faithfulness.isfinite().all()
+    chance = gather(model, "abc", Wanted(), token="LABEL_0").target.probability(model.logits(batch))
+    assert chance.item() == pytest.approx(before.sigmoid().item())
+
+
+def test_effects_say_what_they_are_of():
+    model = tiny_model("gpt2")
+    explained = {
+        workbench.occlusion(model, "abc", token="a").explained,
+        workbench.attention_knockout(model, "abc", token="a", foil="b").explained,
+        workbench.atman(model, "abc", token="a").explained,
+        workbench.occlusion(tiny_model("dinov2"), "example").explained,
+    }
+    assert explained == {
+        "fall of the log-probability of 'a' at position 3",
+        "fall of the logit of 'a' less that of 'b' at position 3",
+        "rise of the loss in place of the logit of 'a' at position 3",
+        "turn of the state at position 0",
+    }

@@ -11,6 +11,7 @@ from workbench.analyses.attribution.evidence import Wanted, gather
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.methods import methods
 from workbench.analyses.attribution.together import FAST, chosen_check
+from workbench.cli import main
 from workbench.models.adapters import adapt
 from workbench.models.micro.characters import CharacterTokenizer
 from workbench.testing import example_input, tiny_model
@@ -294,3 +295,21 @@ def test_one_token_is_enough():
     found = workbench.token_attribution(tiny_model("gpt2"), torch.tensor([5]))
     assert found.scores.shape[1] == 1
     assert found.agreement.isnan().all()
+
+
+def test_a_terminal_shows_the_ranking_and_a_table_of_tokens(plant, capsys):
+    plant("any", drawn())
+    found = workbench.token_attribution(tiny_model("gpt2"), "abc", methods=("any , raw",))
+    said, table = found.brief()
+    assert found.methods == ("any", "raw") and "Explained: logit of" in said and "Random orders reach" in said
+    assert list(table.columns) == ["pos", "token", "any", "raw", "causal check"] and len(table) == 4
+    assert table["raw"].tolist() == pytest.approx(found.of("raw")[-1].tolist(), abs=1e-4)
+    assert main(["run", "token-attribution", "abc", "--model", "tiny:gpt2", "--methods", "raw,rollout"]) == 0
+    printed = capsys.readouterr().out
+    assert "causal check" in printed and "rollout" in printed and "Spearman" in printed
+
+
+def test_one_token_to_compare_is_said_to_be_too_few(plant):
+    plant("any", drawn())
+    found = workbench.token_attribution(tiny_model("gpt2"), "abc", methods=("any",), position=0)
+    assert "Only 1 of the tokens can be compared" in found.check_note

@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench import functional
 from workbench.analyses.attribution.evidence import Evidence, Wanted, input_sites
 from workbench.analyses.attribution.method import Method, Scores
-from workbench.analyses.attribution.perturb import Batch, Vary, outcomes, rounding_note
+from workbench.analyses.attribution.perturb import Batch, Vary, effects_of, fall_text, outcomes, rounding_note
 from workbench.analyses.attribution.places import attentions, sides
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.hooks import Edit
@@ -24,10 +24,12 @@ FACTOR = 0.1
 def _scores(evidence: Evidence, factor: float = FACTOR, threshold: float | None = None) -> Scores:
     factors = _factors(evidence, factor, threshold)
     found = outcomes(evidence, len(factors), _suppressing(evidence, factors))
-    if found.log_probability is None or evidence.logits is None:
-        return Scores(values=1 - found.score[None], note=rounding_note(evidence))
-    before = evidence.target.log_probability(evidence.logits[None])  # (1,)
-    return Scores(values=(before - found.log_probability)[None], note=rounding_note(evidence))
+    if found.log_probability is None or evidence.logits is None or evidence.target.alone:
+        values, explained = effects_of(evidence, found), fall_text(evidence)
+    else:
+        values = evidence.target.log_probability(evidence.logits[None]) - found.log_probability
+        explained = f"rise of the loss in place of the {evidence.target.text}"
+    return Scores(values=values[None], note=rounding_note(evidence), explained=explained)
 
 
 def _factors(evidence: Evidence, factor: float, threshold: float | None) -> Float[Tensor, "node node"]:

@@ -97,7 +97,7 @@ def saliency(
     prompt: Annotated[Prompt, "What the model reads"],
     *,
     token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: its logit alone"] = None,
+    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
     position: Annotated[
         Position | None, "Where the answer is read; none: the model's last (or masked) position"
     ] = None,
@@ -119,7 +119,7 @@ def input_x_gradient(
     prompt: Annotated[Prompt, "What the model reads"],
     *,
     token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: its logit alone"] = None,
+    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
     position: Annotated[
         Position | None, "Where the answer is read; none: the model's last (or masked) position"
     ] = None,
@@ -141,7 +141,7 @@ def smooth_grad(
     prompt: Annotated[Prompt, "What the model reads"],
     *,
     token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: its logit alone"] = None,
+    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
     position: Annotated[
         Position | None, "Where the answer is read; none: the model's last (or masked) position"
     ] = None,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
-from workbench.analyses.attribution.perturb import effects_of, outcomes, rounding_note
+from workbench.analyses.attribution.perturb import effects_of, fall_text, outcomes, rounding_note
 from workbench.analyses.attribution.removal import hiding
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.analyses.one_prompt import checked_position
@@ -26,7 +26,7 @@ def _scores(
     vary = hiding(evidence, table, queries=queries, layers=frozenset(layers))
     effect = effects_of(evidence, outcomes(evidence, len(table), vary))
     values = torch.where(group, effect, 0) if sources else effect
-    return Scores(values=values[None], note=rounding_note(evidence))
+    return Scores(values=values[None], note=rounding_note(evidence), explained=fall_text(evidence))
 
 
 def _marked(evidence: Evidence, positions: Sequence[int]) -> Bool[Tensor, "node"]:
@@ -56,7 +56,7 @@ def attention_knockout(
     prompt: Annotated[Prompt, "What the model reads"],
     *,
     token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: its logit alone"] = None,
+    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
     position: Annotated[
         Position | None, "Where the answer is read; none: the model's last (or masked) position"
     ] = None,

@@ -18,6 +18,8 @@ class Scores:
     values: Float[Tensor, "step node"]
     steps: tuple[str, ...] = ("all",)
     """What each row is after; one row ("all") where the method has no steps."""
+    explained: str = ""
+    """What the values are of, where it is not the target itself."""
     maps: Float[Tensor, "step node node"] | None = None
     """The same for every position: (step, explained, source), where the method gives it."""
     note: str = ""

@@ -6,7 +6,7 @@ import torch
 
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
-from workbench.analyses.attribution.perturb import effects_of, rounding_note
+from workbench.analyses.attribution.perturb import effects_of, fall_text, rounding_note
 from workbench.analyses.attribution.removal import removed, stand_in, stand_in_text
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.models.lens_model import LensModel
@@ -17,7 +17,11 @@ def _scores(evidence: Evidence, replacement: str | None = None) -> Scores:
     each = torch.eye(len(evidence.tokens), dtype=torch.bool)
     found = removed(evidence, each, "replace", replacement=replacement)
     note = stand_in_text(evidence, stand_in(evidence.model, replacement))
-    return Scores(values=effects_of(evidence, found)[None], note=f"{note} {rounding_note(evidence)}".strip())
+    return Scores(
+        values=effects_of(evidence, found)[None],
+        note=f"{note} {rounding_note(evidence)}".strip(),
+        explained=fall_text(evidence),
+    )
 
 
 METHODS = (
@@ -42,7 +46,7 @@ def occlusion(
     prompt: Annotated[Prompt, "What the model reads"],
     *,
     token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: its logit alone"] = None,
+    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
     position: Annotated[
         Position | None, "Where the answer is read; none: the model's last (or masked) position"
     ] = None,
@@ -52,8 +56,8 @@ def occlusion(
 ) -> TokenScores:
     """How far the answer falls when each token in turn is replaced; negative where it rises.
 
-    One at a time, every token is replaced by the mask token, else by the unknown token (unless that is also the start
-    or the end of texts), else by `replacement`. Patches of images, frames of audio, and tokens of tokenizers that have
+    One at a time, every token is replaced by `replacement`, else by the mask token, else by the unknown token (if it is
+    spelled as one). Patches of images, frames of audio, and tokens of tokenizers that have
     neither are replaced where they enter the model as vectors, by the mean of these vectors over the prompt's
     positions. Start, class and separator tokens are replaced like all others, in encoder-decoders also those of the
     decoder; a masked position that is explained already holds the mask and so scores 0. Models without a trained head

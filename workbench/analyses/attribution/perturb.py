@@ -79,10 +79,12 @@ def effects_of(evidence: Evidence, found: Outcomes) -> Float[Tensor, "variant"]:
     """How far the answer falls in each variant; negative where it rises.
 
     With a foil, the difference of their two logits. Without, the log-probability, which is the logit against all
-    others: where something is taken away all logits often move together, and that is no change of the answer.
-    Without a trained head, 1 - cosine of the final state.
+    others: where something is taken away all logits often move together, and that is no change of the answer. An
+    answer that has no others (one output, or labels that do not exclude another) by its logit. Without a trained
+    head, 1 - cosine of the final state.
     """
-    if evidence.logits is None or evidence.target.foil is not None or found.log_probability is None:
+    target = evidence.target
+    if evidence.logits is None or target.foil is not None or target.alone or found.log_probability is None:
         return unaltered(evidence) - found.score
     return evidence.target.log_probability(evidence.logits[None]) - found.log_probability
 
@@ -91,7 +93,18 @@ def unit_of(evidence: Evidence) -> str:
     """What `effects_of` is measured in, in words."""
     if evidence.logits is None:
         return "1 - cosine of the final state"
+    if evidence.target.alone and evidence.target.foil is None:
+        return "the logit"
     return "log-probability, in nats" if evidence.target.foil is None else "difference of logits"
+
+
+def fall_text(evidence: Evidence) -> str:
+    """What `effects_of` is of, in words: "fall of the log-probability of ' Paris' at position 4"."""
+    target = evidence.target
+    if evidence.logits is None:
+        return f"turn of the {target.text}"
+    plain = target.foil is not None or target.alone
+    return f"fall of the {target.text if plain else target.text.replace('logit', 'log-probability', 1)}"
 
 
 def rounding_note(evidence: Evidence) -> str:

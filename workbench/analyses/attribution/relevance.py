@@ -47,7 +47,7 @@ def relevance(
     prompt: Annotated[Prompt, "What the model reads"],
     *,
     token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: its logit alone"] = None,
+    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
     position: Annotated[
         Position | None, "Where the answer is read; none: the model's last (or masked) position"
     ] = None,

@@ -101,7 +101,7 @@ def explain(
     return TokenScores(
         method=method.name,
         title=method.title,
-        explained=evidence.target.text,
+        explained=found.explained or evidence.target.text,
         score=evidence.score,
         scores=found.values.cpu(),
         steps=found.steps,

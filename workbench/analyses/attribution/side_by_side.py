@@ -158,6 +158,23 @@ class TokenAttribution(Result, kind="token-attribution"):
         frame = pd.DataFrame(rows, columns=["quantity", "method", "step", "value"])
         return frame.assign(count=int(self.counted.sum()))
 
+    def brief(self) -> "tuple[str, pd.DataFrame]":
+        """The ranking in words, and tokens by methods after the ranked layers, the effects last."""
+        import pandas as pd
+
+        lines = [f"Explained: {self.explained}" + (f" = {self.score:.4g}" if self.score is not None else "")]
+        lines += [f"Left out: {name}. {why}" for name, why in self.left_out]
+        if self.random_agreement is not None:
+            _, low, high = self.random_agreement[0].tolist()
+            ranks = ", ".join(f"{name} {'undefined' if r != r else f'{r:.2f}'}" for name, r in self.ranking())
+            lines.append(f"Agreement with the causal check ({self.check}), Spearman: {ranks}.")
+            lines.append(f"Random orders reach {low:.2f} to {high:.2f}. {self.check_note}")
+        columns = dict(zip(self.methods, self.scores[list(self.ranked_lines)].tolist(), strict=True))
+        if self.effects is not None:
+            columns["causal check"] = self.effects.tolist()
+        table = pd.DataFrame({"pos": range(len(self.tokens)), "token": self.tokens} | columns)
+        return "\n".join(lines), table.round(4)
+
     def figure(self) -> "go.Figure":
         """Tokens by methods after the chosen layer, each in shares of its largest size, the causal check last.
 

@@ -26,6 +26,8 @@ class Target:
     foil: int | None
     text: str
     """In words: "logit of ' Paris' at position 4"."""
+    alone: bool = False
+    """Whether each answer is judged by itself: a head of one output, or of many labels that do not exclude another."""
 
     def of(self, logits: Float[Tensor, "batch *pos vocab"]) -> Float[Tensor, "batch"]:
         """The logit of the answer, less that of the foil. Classifiers give (batch, vocab)."""
@@ -34,12 +36,12 @@ class Target:
         return found if self.foil is None else found - rows[:, self.foil]
 
     def probability(self, logits: Float[Tensor, "batch *pos vocab"]) -> Float[Tensor, "batch"]:
-        """The probability of the answer; with a foil, the probability of the answer between the two."""
+        """The probability of the answer; with a foil, of the answer between the two; by itself where it is `alone`."""
         return self.log_probability(logits).exp()
 
     def log_probability(self, logits: Float[Tensor, "batch *pos vocab"]) -> Float[Tensor, "batch"]:
         """Natural logarithm of the probability, exact also where that is almost 0."""
-        if self.foil is not None:
+        if self.foil is not None or self.alone:
             return torch.nn.functional.logsigmoid(self.of(logits))
         return self.row(logits).log_softmax(-1)[:, self.answer]
 
@@ -94,4 +96,6 @@ def choose_target(
     text = f"logit of {model.token_text(answer)!r}"
     text += "" if against is None else f" less that of {model.token_text(against)!r}"
     where = "" if logits.ndim == 2 else f" at position {position}"
-    return Target(position=position, index=index, answer=answer, foil=against, text=text + where)
+    kind = getattr(getattr(model.module, "config", None), "problem_type", None)
+    alone = len(row) == 1 or (model.classes is not None and kind == "multi_label_classification")
+    return Target(position=position, index=index, answer=answer, foil=against, text=text + where, alone=alone)

@@ -95,7 +95,8 @@ def together(
 
 def allowed(model: LensModel, names: Sequence[str]) -> tuple[list[Method], dict[str, str]]:
     """(the methods of these names that the model can do, the others with the reason); without names the fast ones."""
-    asked = [method(name) for name in dict.fromkeys(names or (name for name in FAST if name in methods()))]
+    given = [name.strip() for text in names for name in text.split(",")]  # as one types it on the command line
+    asked = [method(name) for name in dict.fromkeys(given or (name for name in FAST if name in methods()))]
     able = [one for one in asked if not one.missing(model)]
     left_out = {one.name: lacking(one.title, model.name, one.missing(model)) for one in asked if one.missing(model)}
     if not able:

@@ -6,7 +6,7 @@ import torch
 
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.judged import CURVES, MEASURES, chance, correlations, curves
-from workbench.analyses.attribution.perturb import unit_of
+from workbench.analyses.attribution.perturb import rounding_note, unit_of
 from workbench.analyses.attribution.removal import stand_in, stand_in_text
 from workbench.analyses.attribution.side_by_side import TokenAttribution as TokenAttribution
 from workbench.analyses.attribution.together import Check, chosen_check, counted, effects, step_of, together
@@ -23,7 +23,7 @@ def token_attribution(
     *,
     methods: Annotated[tuple[str, ...], "Methods by name; none: the fast ones that the model allows"] = (),
     token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: its logit alone"] = None,
+    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
     position: Annotated[
         Position | None, "Where the answer is read; none: the model's last (or masked) position"
     ] = None,
@@ -86,7 +86,7 @@ def token_attribution(
         line_steps=tuple(found.scores[m].steps[step] for m, step in found.lines),
         ranked_lines=tuple(found.lines.index((m, step)) for m, step in enumerate(ranked)),
         check=how,
-        check_note=_check_note(evidence, how, replacement),
+        check_note=_check_note(evidence, how, replacement, int(compared.sum())),
         effects=None if true is None else true.float(),
         agreement=agreement,
         random_agreement=control,
@@ -97,8 +97,10 @@ def token_attribution(
     )
 
 
-def _check_note(evidence: Evidence, check: str, replacement: str | None) -> str:
+def _check_note(evidence: Evidence, check: str, replacement: str | None, n_compared: int) -> str:
     if check == "none":
         return ""
-    unit = f"Effects are falls in {unit_of(evidence)}."
+    unit = f"Effects are falls in {unit_of(evidence)}. {rounding_note(evidence)}".strip()
+    if n_compared < 3:
+        unit += f" Only {n_compared} of the tokens can be compared: too few for a correlation that means something."
     return f"{stand_in_text(evidence, stand_in(evidence.model, replacement))} {unit}" if check == "replace" else unit
