@@ -364,6 +364,42 @@ def test_bad_input():
         cumulative_flow(torch.ones(2, 0, 0))
 
 
+def test_layers_and_targets_are_whole_numbers_one_alone_keeps_its_axis(as_installed):
+    one = patterns(3, 2, 4)
+    whole = attention_flow(one)
+    assert torch.equal(attention_flow(one, layers=1, targets=-1), whole[1:2, 3:])
+    assert torch.equal(attention_flow(one, layers=np.array([2, 0]), targets=torch.tensor([1])), whole[[2, 0]][:, [1]])
+    for name, what in (("layers", "layer"), ("targets", "target")):
+        for wrong in ([1.5], 1.5, [0, 1.0], "last", ["0"], [[1]]):
+            with pytest.raises(BadInput, match=f"A {what} is a whole number from 0 to"):
+                attention_flow(one, **{name: wrong})
+    with pytest.raises(BadInput, match="A source is a whole number"):
+        flow_edges(mixed(one), 1, 0, 0.5)
+
+
+def test_what_is_no_stack_of_attention_is_a_sentence(as_installed):
+    one = patterns(3, 4, 5)
+    hidden = one.clone()
+    hidden[1, 3, 0, 1:3] += torch.tensor([-1.0, 1.0])
+    hidden[1, :3, 0] = torch.tensor([0, 1.0, 0, 0, 0]).double()
+    assert (hidden.mean(1) >= 0).all()
+    for normalize in (False, True):
+        with pytest.raises(BadInput, match="never negative.*in layer 1, head 3"):
+            attention_flow(hidden, normalize=normalize)
+        with pytest.raises(BadInput, match=r"axes \(\*batch, layer, head, query, key\)"):
+            attention_flow(one[0], normalize=normalize)
+        for shape, nothing in (((0, 1, 3, 3), "layers"), ((2, 0, 3, 3), "heads"), ((2, 1, 0, 0), "tokens")):
+            with pytest.raises(BadInput, match=f"they have no {nothing}"):
+                attention_flow(torch.zeros(shape), normalize=normalize)
+
+
+def test_whole_numbers_are_attention_and_capacities():
+    looks = torch.eye(4, dtype=torch.int64).roll(1, 1).expand(3, 2, 4, 4)
+    assert torch.equal(attention_flow(looks), attention_flow(looks.float()))
+    maps = torch.tensor([[[1, 2], [0, 3]], [[1, 1], [2, 0]]])
+    assert torch.equal(cumulative_flow(maps), cumulative_flow(maps.float()))
+
+
 def test_numba_is_imported_only_for_a_flow_and_needs_no_folder_to_cache_in(tmp_path):
     code = (
         "import sys, torch, workbench.functional as f\n"

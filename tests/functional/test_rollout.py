@@ -181,13 +181,37 @@ class TestRows:
         assert attention_rollout(patterns, 0.0, normalize=True)[:, 4].eq(0).all()
 
     def test_with_nan_or_below_zero_are_refused(self):
-        for value, sentence in ((torch.nan, "NaN in the attention, first in layer 1, row 2"), (-0.1, "never negative")):
+        for value, sentence, normalised in (
+            (torch.nan, "NaN in the attention, first in layer 1, row 2", "must be finite"),
+            (torch.inf, "infinity in the attention, first in layer 1, row 2", "must be finite"),
+            (-0.1, r"never negative.* -0\.1, in layer 1, head 0", r"never negative.* -0\.1, in layer 1, head 0"),
+        ):
             patterns = attention(3, 1, 5)
             patterns[1, 0, 2, 1] = value
-            with pytest.raises(BadInput, match=sentence):
-                attention_rollout(patterns)
-            with pytest.raises(BadInput, match="numbers that are not negative"):
-                attention_rollout(patterns, normalize=True)
+            for residual in (0.0, 0.5, 1.0):
+                with pytest.raises(BadInput, match=sentence):
+                    attention_rollout(patterns, residual)
+                with pytest.raises(BadInput, match=normalised):
+                    attention_rollout(patterns, residual, normalize=True)
+
+    def test_of_one_head_below_zero_are_not_hidden_by_the_mean(self):
+        patterns = attention(2, 3, 4, 5)
+        patterns[1, 2, 3, 0, 1:3] += torch.tensor([-1.0, 1.0])  # the row goes on summing to one
+        patterns[1, 2, [0, 1, 2], 0, 1] = 1.0
+        patterns[1, 2, [0, 1, 2], 0] /= patterns[1, 2, [0, 1, 2], 0].sum(-1, keepdim=True)
+        assert (head_mean(patterns) >= 0).all()
+        for normalize in (False, True):
+            with pytest.raises(BadInput, match="never negative.*in layer 2, head 3"):
+                attention_rollout(patterns, normalize=normalize)
+            with pytest.raises(BadInput, match="never negative.*in layer 2, head 3"):
+                head_rollout(patterns, 2, normalize=normalize)
+            head_rollout(patterns, 1, normalize=normalize)  # which does not read it
+
+    def test_whose_sums_overflow_are_not_divided(self):
+        with pytest.raises(BadInput, match="sums that are finite"):
+            attention_rollout(torch.full((2, 1, 3, 3), 3e38), normalize=True)
+        with pytest.raises(BadInput, match="sums that are finite"):
+            with_residual(torch.tensor([[1.0, torch.inf], [0.0, 1.0]]), normalize=True)
 
     def test_tolerance_is_that_of_the_type(self):
         maps = torch.full((4, 4), 0.25) * 1.001
@@ -208,6 +232,36 @@ def test_what_cannot_be_chained_is_a_sentence():
         attention_rollout(attention(2, 3, 4), start_layer=2)
     with pytest.raises(BadInput, match=r"between 0 and 1, not 1\.5"):
         attention_rollout(attention(2, 3, 4), 1.5)
+
+
+def test_a_missing_axis_is_named(as_installed):
+    patterns = attention(3, 2, 5)
+    for one in (patterns[0], patterns[0, 0], patterns[0, 0, 0]):
+        with pytest.raises(BadInput, match=r"axes \(\*batch, layer, head, query, key\)"):
+            attention_rollout(one)
+        with pytest.raises(BadInput, match=r"axes \(\*batch, layer, head, query, key\)"):
+            head_rollout(one, 0)
+    attention_rollout(patterns[0][:, None])  # as the message says
+
+
+@pytest.mark.parametrize(
+    ("shape", "nothing"),
+    [((0, 2, 3, 3), "layers"), ((2, 0, 3, 3), "heads"), ((2, 2, 0, 0), "tokens"), ((0, 2, 2, 3, 3), "prompts")],
+)
+def test_nothing_along_an_axis_is_a_sentence(shape, nothing):
+    for normalize in (False, True):
+        with pytest.raises(BadInput, match=f"they have no {nothing}"):
+            attention_rollout(torch.zeros(shape), normalize=normalize)
+        with pytest.raises(BadInput, match=f"they have no {nothing}"):
+            head_rollout(torch.zeros(shape), 0, normalize=normalize)
+
+
+def test_whole_numbers_are_attention_too():
+    looks = torch.eye(4, dtype=torch.int64).roll(1, 1).expand(3, 2, 4, 4)
+    close(attention_rollout(looks), attention_rollout(looks.float()))
+    close(attention_rollout(looks, normalize=True), attention_rollout(looks.float()))
+    close(head_rollout(looks, 1), head_rollout(looks.float(), 1))
+    close(cumulative_product(looks[:, 0]), cumulative_product(looks[:, 0].float()))
 
 
 def test_one_token_is_all_its_own():

@@ -8,19 +8,20 @@ rollout.
 Reference: Abnar & Zuidema (2020), "Quantifying Attention Flow in Transformers".
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import product
+from operator import index
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench import progress
 from workbench.errors import BadInput
-from workbench.functional.rollout import check_rows, head_mean, with_residual
+from workbench.functional.rollout import attention_maps, with_residual
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,25 +31,22 @@ PAIRS_AT_ONCE = 512
 
 
 def attention_flow(
-    patterns: Float[Tensor, "*batch layer head query key"],
+    patterns: Real[Tensor, "*batch layer head query key"],
     residual: float = 0.5,
-    layers: Sequence[int] | None = None,
-    targets: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
+    targets: Sequence[int] | int | None = None,
     normalize: bool = False,
 ) -> Float[Tensor, "*batch chosen_layer target key"]:
     """The most of each input token that can reach each position after each layer: heads averaged, residual mixed in.
 
     `layers` and `targets` are the layers and the query positions of the result, negative ones counted from the end;
-    none: all. `normalize` divides rows by their sum, those of the maps as in `with_residual` and those of the result:
-    shares then, not amounts. Values are exact to 1e-9 (in the precision of rollout); the first layer's are its map.
+    none: all; one alone keeps its axis. `normalize` divides rows by their sum, those of the maps as in `with_residual`
+    and those of the result: shares then, not amounts. Values are exact to 1e-9 (in the precision of rollout); the first
+    layer's are its map.
     Cost: a maximum flow for each layer, target and token, some hundredths of a millisecond each at 12 layers and 128
     tokens, in as many threads as torch uses; the first call compiles for some seconds. No gradient passes through.
     """
-    maps = head_mean(patterns.detach())
-    if not normalize:
-        check_rows(maps, precision=patterns.dtype)
-    elif not bool((maps >= 0).all()):  # NaN is not
-        raise BadInput("Attention to be normalised must be numbers that are not negative; there are others in it.")
+    maps = attention_maps(patterns.detach(), normalize=normalize)
     flows = cumulative_flow(with_residual(maps, residual, normalize), layers, targets)
     if not normalize:
         return flows
@@ -57,14 +55,15 @@ def attention_flow(
 
 
 def cumulative_flow(
-    maps: Float[Tensor, "*batch layer query key"],
-    layers: Sequence[int] | None = None,
-    targets: Sequence[int] | None = None,
+    maps: Real[Tensor, "*batch layer query key"],
+    layers: Sequence[int] | int | None = None,
+    targets: Sequence[int] | int | None = None,
 ) -> Float[Tensor, "*batch chosen_layer target key"]:
     """Maximum flow from each position after each layer to each token, through maps taken as they are.
 
     For maps that are mixed already, such as those of `joint_maps`; any capacities that are not negative will do.
     """
+    maps = maps if maps.is_floating_point() else maps.float()
     capacity, scale = _capacities(maps)
     *batch, n_layers, n, _ = capacity.shape
     chosen = _chosen("layer", layers, n_layers)
@@ -126,9 +125,14 @@ def _capacities(maps: Tensor) -> tuple["np.ndarray", float]:
     return np.ascontiguousarray(np.rint(exact * scale).astype(np.int64)), float(scale)
 
 
-def _chosen(what: str, asked: Sequence[int] | None, count: int) -> list[int]:
+def _chosen(what: str, asked: Sequence[int] | int | None, count: int) -> list[int]:
     """Indices from 0, of those asked for."""
-    chosen = list(range(count)) if asked is None else [int(i) for i in asked]
+    if asked is None:
+        return list(range(count))
+    try:
+        chosen = [index(i) for i in asked] if isinstance(asked, Iterable) else [index(asked)]
+    except TypeError:
+        raise BadInput(f"A {what} is a whole number from 0 to {count - 1}, or several: not {asked!r}.") from None
     for i in chosen:
         if not -count <= i < count:
             raise BadInput(f"There is no {what} {i}: there are {count}, 0 to {count - 1}.")

@@ -10,7 +10,7 @@ import itertools
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
@@ -21,13 +21,13 @@ SINGLE_TOLERANCE = 1e-4
 """The same for all else; double precision too, because models take their softmax in single precision."""
 
 
-def head_mean(patterns: Float[Tensor, "*batch head query key"]) -> Float[Tensor, "*batch query key"]:
+def head_mean(patterns: Real[Tensor, "*batch head query key"]) -> Float[Tensor, "*batch query key"]:
     """What a layer looks at when its heads count alike: the mean over the head axis, third from last."""
     return patterns.mean(-3, dtype=_precise(patterns.dtype))
 
 
 def with_residual(
-    maps: Float[Tensor, "*batch query key"], residual: float = 0.5, normalize: bool = False
+    maps: Real[Tensor, "*batch query key"], residual: float = 0.5, normalize: bool = False
 ) -> Float[Tensor, "*batch query key"]:
     """Each map mixed with what a position keeps of itself: (1 - residual) * map + residual * identity.
 
@@ -38,7 +38,44 @@ def with_residual(
     return _mixed(maps.to(_precise(maps.dtype), copy=True), residual, normalize)
 
 
-def check_rows(maps: Float[Tensor, "*batch query key"], *, precision: torch.dtype | None = None) -> None:
+def check_axes(patterns: Tensor) -> None:
+    """Refuse patterns without an axis for layers and one for heads, and those with nothing along an axis."""
+    shape = tuple(patterns.shape)
+    if len(shape) < 4:
+        raise BadInput(
+            f"Patterns have the axes (*batch, layer, head, query, key), and these are of shape {shape}. "
+            "Add what is missing: patterns[:, None] where heads are one already, patterns[None] for a single layer."
+        )
+    if 0 in shape:
+        axis = max(shape.index(0) - len(shape), -5)
+        nothing = {-5: "prompts", -4: "layers", -3: "heads"}.get(axis, "tokens")
+        raise BadInput(f"There is no attention in patterns of shape {shape}: they have no {nothing}.")
+
+
+def attention_maps(
+    patterns: Real[Tensor, "*batch layer head query key"], *, normalize: bool = False
+) -> Float[Tensor, "*batch layer query key"]:
+    """The mean over heads of what is attention in every head; all else is refused, and says why.
+
+    With `normalize` rows need not sum to one, but entries are still finite and never negative.
+    """
+    check_axes(patterns)
+    smallest = patterns.detach().amin().item()
+    if smallest < 0:  # a mean over heads would hide it
+        *_, n_heads, n_queries, n_keys = patterns.shape
+        layer, rest = divmod(int(patterns.argmin()), n_heads * n_queries * n_keys)
+        where = f"layer {layer % patterns.shape[-4]}, head {rest // (n_queries * n_keys)}"
+        raise BadInput(f"Attention is never negative; the smallest entry here is {smallest:.4g}, in {where}.")
+    maps = head_mean(patterns)
+    _check_square(maps)
+    if not normalize:
+        check_rows(maps, precision=patterns.dtype)
+    elif not maps.detach().amax() < math.inf:  # nor is NaN
+        raise BadInput("Attention to be normalised must be finite: there is NaN or infinity in it.")
+    return maps
+
+
+def check_rows(maps: Real[Tensor, "*batch query key"], *, precision: torch.dtype | None = None) -> None:
     """Refuse maps that are no attention: NaN, negative entries, rows that do not sum to one.
 
     `precision` is the type the attention was computed in, when it is not that of `maps`; half precision rounds more.
@@ -53,8 +90,9 @@ def check_rows(maps: Float[Tensor, "*batch query key"], *, precision: torch.dtyp
         return
     worst = int((sums - 1).abs().argmax())  # NaN counts as the largest
     found, where = sums.flatten()[worst].item(), _place(worst, sums.shape)
-    if math.isnan(found):
-        raise BadInput(f"There is NaN in the attention, first in {where}: leave out what is masked altogether.")
+    if not math.isfinite(found):
+        what = "NaN" if math.isnan(found) else "infinity"
+        raise BadInput(f"There is {what} in the attention, first in {where}: leave out what is masked altogether.")
     if smallest < 0:
         raise BadInput(f"Attention is never negative; the smallest entry here is {smallest:.4g}.")
     raise BadInput(
@@ -64,7 +102,7 @@ def check_rows(maps: Float[Tensor, "*batch query key"], *, precision: torch.dtyp
 
 
 def cumulative_product(
-    maps: Float[Tensor, "*batch layer query key"], start_layer: int = 0
+    maps: Real[Tensor, "*batch layer query key"], start_layer: int = 0
 ) -> Float[Tensor, "*batch from_start query key"]:
     """Maps chained from `start_layer` up: entry l is maps[start_layer + l] @ ... @ maps[start_layer].
 
@@ -75,7 +113,7 @@ def cumulative_product(
 
 
 def attention_rollout(
-    patterns: Float[Tensor, "*batch layer head query key"],
+    patterns: Real[Tensor, "*batch layer head query key"],
     residual: float = 0.5,
     start_layer: int = 0,
     *,
@@ -87,13 +125,12 @@ def attention_rollout(
     start_layer + l. `residual=0.0` is the raw product of attention. Rows sum to one. `normalize` takes patterns whose
     rows do not, and divides each mixed row by its sum; see `with_residual`. One matrix product a layer.
     """
-    maps = head_mean(patterns)
-    _check(maps, patterns.dtype, normalize)
+    maps = attention_maps(patterns, normalize=normalize)
     return _chained(_mixed(_from(maps, start_layer), residual, normalize))
 
 
 def head_rollout(
-    patterns: Float[Tensor, "*batch layer head query key"],
+    patterns: Real[Tensor, "*batch layer head query key"],
     layer: int,
     residual: float = 0.5,
     *,
@@ -103,11 +140,11 @@ def head_rollout(
 
     The mean over the heads is `attention_rollout` at this layer (with `normalize` only where rows sum alike).
     """
+    check_axes(patterns)
     n_layers = patterns.shape[-4]
     if not 0 <= layer < n_layers:
         raise BadInput(f"There is no layer {layer}: there are {n_layers}, 0 to {n_layers - 1}.")
-    maps = head_mean(patterns.narrow(-4, 0, layer + 1))
-    _check(maps, patterns.dtype, normalize)
+    maps = attention_maps(patterns.narrow(-4, 0, layer + 1), normalize=normalize)
     own = with_residual(patterns.select(-4, layer), residual, normalize)
     if layer == 0:
         return own
@@ -161,6 +198,8 @@ def _mixed(maps: Tensor, residual: float, normalize: bool) -> Tensor:
     if not normalize:
         return maps
     sums = maps.sum(-1, keepdim=True)
+    if not sums.isfinite().all():
+        raise BadInput("Rows can only be divided by sums that are finite: there is NaN or infinity in these.")
     return maps / sums.where(sums > 0, 1.0)
 
 
@@ -183,14 +222,6 @@ def _chained(maps: Tensor) -> Tensor:
     return maps
 
 
-def _check(maps: Tensor, precision: torch.dtype, normalize: bool) -> None:
-    _check_square(maps)
-    if not normalize:
-        check_rows(maps, precision=precision)
-    elif not maps.amin() >= 0:  # NaN is not
-        raise BadInput("Attention to be normalised must be numbers that are not negative; there are others in it.")
-
-
 def _check_square(maps: Tensor) -> None:
     if maps.shape[-1] != maps.shape[-2]:
         raise BadInput(
@@ -200,7 +231,7 @@ def _check_square(maps: Tensor) -> None:
 
 
 def _precise(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype.itemsize < 4 else dtype
+    return dtype if dtype.is_floating_point and dtype.itemsize >= 4 else torch.float32
 
 
 def _place(index: int, shape: torch.Size) -> str:
