@@ -270,5 +270,29 @@ class TestTwoSides:
         close(found[1], encoder_decoder_relevance(*(side[1] for side in sides)))
 
 
+def test_patterns_and_gradients_that_do_not_fit_are_a_sentence(as_installed):
+    patterns, gradients = run(batch=(2,))
+    for other in (gradients[:, :2], gradients[0], gradients[..., :3]):
+        with pytest.raises(BadInput, match="gradients of shape.*same layers, heads and tokens"):
+            relevance(patterns, other)
+    with pytest.raises(BadInput, match="gradients of shape"):
+        gradient_weighted(patterns[0, 0], gradients[0, 0, :1])  # and not one head's for all
+    with pytest.raises(BadInput, match=r"axes \(\*batch, layer, head, query, key\)"):
+        relevance(patterns[0, 0], gradients[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "nothing"), [((0, 2, 3, 3), "layers"), ((2, 0, 3, 3), "heads"), ((2, 2, 0, 0), "tokens")]
+)
+def test_nothing_along_an_axis_is_a_sentence(shape, nothing):
+    with pytest.raises(BadInput, match=f"they have no {nothing}"):
+        relevance(torch.zeros(shape), torch.zeros(shape))
+
+
+def test_whole_numbers_are_attention_too():
+    looks, gradients = torch.eye(3, dtype=torch.int64).roll(1, 1).expand(2, 2, 3, 3), run(2, 2, 3)[1]
+    close(relevance(looks, gradients), relevance(looks.double(), gradients))
+
+
 def test_the_public_name_is_the_function():
     assert callable(functional.relevance)

@@ -10,20 +10,22 @@ Encoder-Decoder Transformers".
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.rollout import check_axes
 
 
 def gradient_weighted(
-    patterns: Float[Tensor, "*batch head query key"], gradients: Float[Tensor, "*batch head query key"]
+    patterns: Real[Tensor, "*batch head query key"], gradients: Float[Tensor, "*batch head query key"]
 ) -> Float[Tensor, "*batch query key"]:
     """Attention that raises the answer: mean over heads of the positive part of attention times gradient.
 
     A head twice over, each copy with half its output, has half the gradient: the mean, and with it the scale of the
     relevance, is then halved.
     """
+    _check_same(patterns, gradients)
     weighted = _precise(gradients).mul(_precise(patterns)).clamp(min=0).mean(-3)
     if not weighted.isfinite().all():
         raise BadInput("Attention or its gradient is not finite: relevance cannot be told from it.")
@@ -31,7 +33,7 @@ def gradient_weighted(
 
 
 def relevance(
-    patterns: Float[Tensor, "*batch layer head query key"],
+    patterns: Real[Tensor, "*batch layer head query key"],
     gradients: Float[Tensor, "*batch layer head query key"],
     *,
     identity: bool = True,
@@ -43,6 +45,8 @@ def relevance(
     that counts is that of the position whose answer it is. `identity=False` gives R - I, what attention added, with
     all its digits: beside a one, small gradients would lose theirs. One matrix product a layer.
     """
+    check_axes(patterns)
+    _check_same(patterns, gradients)
     if patterns.shape[-1] != patterns.shape[-2]:
         raise BadInput(f"Queries and keys are the same tokens here, not {patterns.shape[-2]} and {patterns.shape[-1]}.")
     added = []
@@ -119,6 +123,14 @@ def encoder_decoder_relevance(
     return states + _eye(states) if identity else states
 
 
+def _check_same(patterns: Tensor, gradients: Tensor) -> None:
+    if patterns.shape != gradients.shape:
+        raise BadInput(
+            f"Each entry of the patterns needs its gradient: patterns are of shape {tuple(patterns.shape)}, gradients "
+            f"of shape {tuple(gradients.shape)}. Take both of the same layers, heads and tokens."
+        )
+
+
 def _more(added: Tensor, weighted: Tensor) -> Tensor:
     """R + A R - I for R = I + added."""
     return added + weighted + weighted @ added
@@ -134,4 +146,4 @@ def _eye(maps: Tensor) -> Tensor:
 
 
 def _precise(values: Tensor) -> Tensor:
-    return values.float() if values.dtype.itemsize < 4 else values
+    return values if values.is_floating_point() and values.dtype.itemsize >= 4 else values.float()
