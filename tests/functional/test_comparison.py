@@ -79,9 +79,22 @@ def test_entries_that_are_nan_or_masked_are_left_out_of_both(ours, theirs):
 @both
 def test_agreement_is_exactly_one_and_opposition_minus_one(ours, theirs):
     a = torch.tensor([0.1, 0.7, 0.3, 5.0, -2.0, 0.7])
-    assert ours(a, a.exp()).item() == pytest.approx(1, abs=1e-6)
-    assert ours(a, -a).item() == pytest.approx(-1, abs=1e-6)
-    assert ours(a, a).item() <= 1
+    assert ours(a, a.exp()).item() == 1
+    assert ours(a, -a).item() == -1
+    for n in range(2, 60):
+        for one in (drawn(n, seed=n), drawn(n, seed=n).float(), torch.cat([torch.arange(2.0), drawn(n, levels=4)])):
+            assert ours(one, one).item() == ours(one, one.double().exp()).item() == 1
+            assert ours(one, -one).item() == -1
+
+
+@both
+def test_whole_numbers_are_scores(ours, theirs):
+    a, b = drawn(9, levels=6).long(), drawn(9, levels=6, seed=1).long()
+    assert ours(a, b) == ours(a.double(), b.double())
+    assert ours(a, b.float()).item() == pytest.approx(theirs(a.numpy(), b.numpy()).statistic, abs=1e-14)
+    large = torch.tensor([2**24, 2**24 + 1, 2**24 + 2])  # the first two are one number in single precision
+    assert ours(large, torch.arange(3)) == 1
+    assert ours(a, a.flip(0)).isfinite() and counted_mean(a).mean == a.double().mean()
 
 
 @both

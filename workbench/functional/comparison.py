@@ -7,7 +7,7 @@ entries, is undefined: NaN, never 0.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 
@@ -23,7 +23,7 @@ class CountedMean:
     """Values left out because they are NaN."""
 
 
-def counted_mean(values: Float[Tensor, "..."], dim: int = -1) -> CountedMean:
+def counted_mean(values: Real[Tensor, "..."], dim: int = -1) -> CountedMean:
     """The mean along `dim` of the values that are not NaN, with how many are and are not."""
     undefined = values.isnan()
     count = (~undefined).sum(dim)
@@ -33,7 +33,7 @@ def counted_mean(values: Float[Tensor, "..."], dim: int = -1) -> CountedMean:
 
 
 def average_ranks(
-    values: Float[Tensor, "*batch entry"], mask: Bool[Tensor, "*batch entry"] | None = None
+    values: Real[Tensor, "*batch entry"], mask: Bool[Tensor, "*batch entry"] | None = None
 ) -> Float[Tensor, "*batch entry"]:
     """The rank of each entry, from 1 for the smallest; equal entries share the mean of the ranks they take up.
 
@@ -48,8 +48,8 @@ def average_ranks(
 
 
 def spearman(
-    a: Float[Tensor, "*batch entry"],
-    b: Float[Tensor, "*batch entry"],
+    a: Real[Tensor, "*batch entry"],
+    b: Real[Tensor, "*batch entry"],
     mask: Bool[Tensor, "*batch entry"] | None = None,
 ) -> Float[Tensor, "*batch"]:
     """How well two scores agree in order, from -1 to 1: Pearson's correlation of average ranks (Spearman's rho).
@@ -58,14 +58,17 @@ def spearman(
     """
     valid = _both(a, b, mask)
     n = valid.sum(-1, keepdim=True)
+    real = torch.promote_types(_precise(a).dtype, _precise(b).dtype)
     # Ranks have the mean (n + 1) / 2 exactly, so a constant score leaves exactly 0, and 0 / 0 is NaN.
-    x, y = ((average_ranks(one, valid) - (n + 1) / 2).masked_fill(~valid, 0.0) for one in (a, b))
-    return ((x * y).sum(-1) / (x.square().sum(-1).sqrt() * y.square().sum(-1).sqrt())).clamp(-1, 1)
+    x, y = ((average_ranks(one, valid).to(real) - (n + 1) / 2) / n for one in (a, b))
+    x, y = x.masked_fill(~valid, 0.0), y.masked_fill(~valid, 0.0)
+    # The root of one product, not a product of roots: the root of a square is exact, so equal ranks give exactly 1.
+    return ((x * y).sum(-1) / ((x * x).sum(-1) * (y * y).sum(-1)).sqrt()).clamp(-1, 1)
 
 
 def kendall(
-    a: Float[Tensor, "*batch entry"],
-    b: Float[Tensor, "*batch entry"],
+    a: Real[Tensor, "*batch entry"],
+    b: Real[Tensor, "*batch entry"],
     mask: Bool[Tensor, "*batch entry"] | None = None,
 ) -> Float[Tensor, "*batch"]:
     """How many more pairs two scores put in the same order than in the opposite one, as a share (Kendall's tau-b).
@@ -82,7 +85,7 @@ def kendall(
         untied_a += up.abs().sum(-1)
         untied_b += beside.abs().sum(-1)
     real = torch.promote_types(_precise(a).dtype, _precise(b).dtype)
-    return (agreement.to(real) / (untied_a.to(real).sqrt() * untied_b.to(real).sqrt())).clamp(-1, 1)
+    return (agreement.to(real) / (untied_a.to(real) * untied_b.to(real)).sqrt()).clamp(-1, 1)
 
 
 def _both(a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
@@ -95,4 +98,6 @@ def _sign(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _precise(values: Tensor) -> Tensor:
+    if not values.is_floating_point():
+        return values.double()  # where whole numbers stay different ones
     return values.float() if values.dtype.itemsize < 4 else values
