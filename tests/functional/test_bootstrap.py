@@ -107,6 +107,44 @@ def test_covers_the_truth_about_as_often_as_it_says():
     assert covered == pytest.approx(0.9, abs=0.05)  # three standard errors of 400 samples
 
 
+def test_the_median_as_torch_gives_it_with_its_place():
+    values, others = normal(2, 15), normal(2, 15, seed=1)
+
+    def median(x, dim):
+        return x.median(dim).values
+
+    for found, expected in (
+        (bootstrap_interval(values, statistic=torch.median), bootstrap_interval(values, statistic=median)),
+        (
+            bootstrap_difference(values, others, statistic=torch.median),
+            bootstrap_difference(values, others, statistic=median),
+        ),
+    ):
+        assert torch.equal(found.value, expected.value) and torch.equal(found.low, expected.low)
+        assert torch.equal(found.high, expected.high) and (found.low < found.high).all()
+
+
+def test_whole_numbers_are_values():
+    counts, others = torch.tensor([3, 1, 4, 1, 5]), torch.tensor([2, 7, 1, 8, 2])
+    assert bootstrap_interval(counts).value.item() == pytest.approx(2.8)
+    assert bootstrap_interval(counts).high == bootstrap_interval(counts.double()).high
+    assert bootstrap_difference(counts, others).low == bootstrap_difference(counts.double(), others.double()).low
+
+
+def test_infinities_have_no_interval():
+    for infinite in (math.inf, -math.inf):
+        values = torch.tensor([1.0, 2.0, infinite, NAN])
+        with pytest.raises(BadInput, match="1 of these are infinite.*NaN"):
+            bootstrap_interval(values)
+        with pytest.raises(BadInput, match="infinite"):
+            bootstrap_difference(torch.zeros(4), values)
+
+
+def test_pairs_of_different_lengths_are_a_sentence(as_installed):
+    with pytest.raises(BadInput, match=r"shapes \(5,\) and \(4,\).*same prompts"):
+        bootstrap_difference(normal(5), normal(4))
+
+
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
 def test_levels_are_shares(level):
     with pytest.raises(BadInput, match="between 0 and 1"):

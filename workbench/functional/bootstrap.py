@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
@@ -30,26 +30,27 @@ class Interval:
 
 
 def bootstrap_interval(
-    values: Float[Tensor, "*batch sample"],
+    values: Real[Tensor, "*batch sample"],
     *,
-    statistic: Callable[..., Tensor] = torch.mean,
+    statistic: Callable[..., Any] = torch.mean,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
     """A statistic of each sample and the interval that holds the middle `level` of its resamples.
 
-    NaN are left out and counted. `statistic(x, dim=-1)` reduces the last axis, as `torch.mean` does. The draws depend
-    on the seed and the number of values alone, so a sample has the same interval by itself and in a batch.
+    NaN are left out and counted, infinities refused. `statistic(x, dim=-1)` reduces the last axis, as `torch.mean` and
+    `torch.median` do. The draws depend on the seed and the number of values alone, so a sample has the same interval by
+    itself and in a batch.
     """
-    return _interval((values,), lambda parts: statistic(parts[0], dim=-1), level, resamples, seed)
+    return _interval((values,), lambda parts: _of(statistic, parts[0]), level, resamples, seed)
 
 
 def bootstrap_difference(
-    a: Float[Tensor, "*batch sample"],
-    b: Float[Tensor, "*batch sample"],
+    a: Real[Tensor, "*batch sample"],
+    b: Real[Tensor, "*batch sample"],
     *,
-    statistic: Callable[..., Tensor] = torch.mean,
+    statistic: Callable[..., Any] = torch.mean,
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
@@ -58,9 +59,14 @@ def bootstrap_difference(
 
     Pairs of which either is NaN are left out and counted. Otherwise as `bootstrap_interval`.
     """
+    if a.shape != b.shape:
+        raise BadInput(
+            f"Pairs need as many values of both: these are of shapes {tuple(a.shape)} and {tuple(b.shape)}. "
+            "Give the same prompts in the same order, NaN where one has no value."
+        )
 
     def difference(parts: tuple[Tensor, ...]) -> Tensor:
-        return statistic(parts[0], dim=-1) - statistic(parts[1], dim=-1)
+        return _of(statistic, parts[0]) - _of(statistic, parts[1])
 
     return _interval((a, b), difference, level, resamples, seed)
 
@@ -76,7 +82,13 @@ def _interval(
         raise BadInput(f"The level of an interval is a share between 0 and 1, such as 0.95, not {level}.")
     if resamples < 1:
         raise BadInput(f"An interval needs at least one resample, not {resamples}.")
-    samples = tuple(one.float() if one.dtype.itemsize < 4 else one for one in samples)
+    samples = tuple(_precise(one) for one in samples)
+    infinite = sum(int(one.isinf().sum()) for one in samples)
+    if infinite:
+        raise BadInput(
+            f"An interval is of finite values, and {infinite} of these are infinite: "
+            "find out where they come from, or make them NaN to have them left out and counted."
+        )
     rest, n = samples[0].shape[:-1], samples[0].shape[-1]
     stacked = torch.stack([one.reshape(rest.numel(), n) for one in samples])  # (part, row, sample)
     ends = stacked.new_tensor([(1 - level) / 2, (1 + level) / 2])
@@ -101,6 +113,18 @@ def _interval(
         count=counts.reshape(rest),
         undefined=(n - counts).reshape(rest),
     )
+
+
+def _of(statistic: Callable[..., Any], values: Tensor) -> Tensor:
+    """The statistic over the last axis; where it comes with its place, as of `torch.median`, without that."""
+    found = statistic(values, dim=-1)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _precise(values: Tensor) -> Tensor:
+    if not values.is_floating_point():
+        return values.double()
+    return values.float() if values.dtype.itemsize < 4 else values
 
 
 def _draws(count: int, resamples: int, seed: int) -> Any:
