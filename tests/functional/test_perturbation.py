@@ -6,7 +6,7 @@ import pytest
 import sklearn.metrics
 import torch
 
-from workbench.errors import BadInput
+from workbench.errors import BadInput, UnknownName
 from workbench.functional import aopc, perturbation_auc, random_scores, removal_masks, removal_order
 
 SCORES = torch.tensor([0.5, 0.9, 0.5, -1.0])
@@ -104,6 +104,16 @@ def test_random_scores_are_repeatable_and_fit():
     assert random_scores(like).dtype == torch.bfloat16
     assert torch.equal(random_scores(like, 4), random_scores(like, 4))
     assert not torch.equal(random_scores(like, 4), random_scores(like, 5))
+
+
+def test_a_way_to_remove_that_is_not_there_is_named_with_those_that_are(as_installed):
+    with pytest.raises(UnknownName, match="remove tokens called 'frist'. Did you mean 'first'.*first, last, rest"):
+        removal_masks(SCORES, remove="frist")
+
+
+def test_whole_numbers_are_scores():
+    scores = torch.tensor([5, 9, 5, -1])
+    assert text(removal_masks(scores, (0.25, 0.5))) == [".x..", "xx.."]
 
 
 def test_unusable_fractions_are_sentences():

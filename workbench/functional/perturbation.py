@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
-from workbench.errors import BadInput
+from workbench.errors import BadInput, UnknownName
 
 FRACTIONS = tuple(step / 10 for step in range(11))
 """None to all of the tokens in steps of a tenth: the usual grid, of which AOPC takes those above 0."""
 
 
 def removal_order(
-    scores: Float[Tensor, "*batch token"], candidates: Bool[Tensor, "*batch token"] | None = None
+    scores: Real[Tensor, "*batch token"], candidates: Bool[Tensor, "*batch token"] | None = None
 ) -> Int[Tensor, "*batch token"]:
     """Positions from the highest score to the lowest; equal scores in the order of the text.
 
@@ -39,7 +39,7 @@ def removal_order(
 
 
 def removal_masks(
-    scores: Float[Tensor, "*batch token"],
+    scores: Real[Tensor, "*batch token"],
     fractions: Sequence[float] = FRACTIONS,
     *,
     remove: Literal["first", "last", "rest"] = "first",
@@ -51,6 +51,8 @@ def removal_masks(
     its end (the negative curve). `rest`: the highest scores are kept and all other candidates go (sufficiency).
     A fraction of n tokens is fraction * n of them, rounded, halves upwards.
     """
+    if remove not in ("first", "last", "rest"):
+        raise UnknownName("way to remove tokens", remove, ("first", "last", "rest"))
     if not all(0 <= fraction <= 1 for fraction in fractions):
         raise BadInput(f"Fractions of the tokens are from 0 to 1, not {tuple(fractions)}.")
     may_go = torch.ones_like(scores, dtype=torch.bool) if candidates is None else candidates
