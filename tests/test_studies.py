@@ -338,3 +338,10 @@ def test_what_was_not_measured_is_told_from_what_failed(root, monkeypatch, capsy
     assert main(["study", "run", "small"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "1 of the 2 claims measured here holds, 1 does not reproduce; 1 was not measured in this form."
+
+
+def test_no_name_of_studies_is_hidden_by_a_module_of_the_same_name():
+    """An imported submodule is bound in its package, in place of a function called alike that is loaded on demand."""
+    from pkgutil import iter_modules
+
+    assert not {module.name for module in iter_modules(studies.__path__)} & set(studies.__all__)

@@ -296,3 +296,13 @@ def test_mt5_reads_its_last_state_unscaled():
     )
     model = adapt(transformers.MT5ForConditionalGeneration(config).eval(), CharacterTokenizer())
     assert {c.name for c in check(model) if c.passed is False} == set()
+
+
+@pytest.mark.parametrize("kind", ["ForMaskedLM", "ForSequenceClassification"])
+def test_roberta_with_norms_before_its_parts(kind):
+    """By structure it looks like BERT, whose norms follow; its head is dense, activation, norm and linear map."""
+    sizes = {"vocab_size": 98, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.RobertaPreLayerNormConfig(**sizes, intermediate_size=32, pad_token_id=0)
+    model = adapt(getattr(transformers, f"RobertaPreLayerNorm{kind}")(config).eval(), CharacterTokenizer())
+    assert all(one.passed is not False for one in check(model, thorough=True))
+    assert {"norms", "logits", "pattern"} <= model.capabilities and "direct-logits" not in model.capabilities

@@ -265,5 +265,5 @@ def _capabilities(
     have |= {"causal"} if main.causal else set()
     have |= {"readout"} if readable else set()
     have |= {"logits"} if answers else set()
-    additive = main.order in ("pre", "parallel", "mixer") and len(row.readout) == 2 and main.ln_final
+    additive = main.order in ("pre", "parallel", "mixer") and len(row.readout) == 2 and main.ln_final and row.linear_end
     return frozenset(have | ({"direct-logits"} if readable and additive else set()))

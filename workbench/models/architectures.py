@@ -83,6 +83,8 @@ class Architecture:
     head: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Ending of the class name -> the finest steps from the last state to the answers, `=tanh` for a bare function;
     for heads that `readout` names in one or not at all."""
+    linear_end: bool = True
+    """Whether the last module of the readout is one linear map; a head of several steps is not."""
     tied_scale: bool = False
     """T5: with tied embeddings, the normed state is scaled by d_model ** -0.5 before the unembedding."""
     bias: str | None = None
@@ -191,6 +193,15 @@ BERT = Stack(
     norm2="output.LayerNorm",
     order="post",
     causal=False,
+)
+
+ROBERTA_PRE_NORM = replace(
+    BERT,
+    places={**BERT.places, "resid_mid": "attention"},
+    ln_final="LayerNorm",
+    norm1="attention.LayerNorm",
+    norm2="intermediate.LayerNorm",
+    order="pre",
 )
 
 DISTILBERT = Stack(
@@ -570,6 +581,9 @@ for _same_as_llama in ("mistral", "qwen2", "smollm3"):
 _ARCH["gemma"] = replace(_ARCH["llama"], norm_offset=1.0)
 _ARCH["deit"] = replace(_ARCH["vit"], readout=("~layernorm", "classifier"))
 _ARCH["xlm-roberta"] = _ARCH["roberta"]
+_ARCH["roberta-prelayernorm"] = Architecture(
+    stacks=(ROBERTA_PRE_NORM,), readout=("~LayerNorm", "lm_head"), linear_end=False
+)
 _ARCH["mt5"] = replace(_ARCH["t5_gated"], tied_scale=False)
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(_ARCH)

@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.studies.form import Claim, Findings, Study, known, study
-    from workbench.studies.notebook import notebook, write_notebook
+    from workbench.studies.judging import Verdict, verdicts
     from workbench.studies.running import StudyRun, run_study, work_folder
-    from workbench.studies.verdicts import Verdict, verdicts
+    from workbench.studies.writing import notebook, write_notebook
 
 _HOMES = {
     "Claim": "form",
     "Findings": "form",
     "Study": "form",
     "StudyRun": "running",
-    "Verdict": "verdicts",
+    "Verdict": "judging",
     "known": "form",
-    "notebook": "notebook",
+    "notebook": "writing",
     "run_study": "running",
     "study": "form",
-    "verdicts": "verdicts",
+    "verdicts": "judging",
     "work_folder": "running",
-    "write_notebook": "notebook",
+    "write_notebook": "writing",
 }
 __all__ = [
     "Claim",

@@ -14,7 +14,7 @@ from workbench.errors import BadFile
 from workbench.files import write_atomically
 from workbench.provenance import versions
 from workbench.studies.form import ROOT, Findings, Study, study
-from workbench.studies.verdicts import Verdict, verdicts
+from workbench.studies.judging import Verdict, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
