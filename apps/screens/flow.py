@@ -49,7 +49,7 @@ def page() -> None:
 @sentences
 def _view(seen: Subject, found: "TokenScores") -> None:
     way, level, node, source = _asked(found)
-    first, last = window(len(found.tokens), _WIDTH, at_end=True)
+    first, last = window(len(found.tokens), _WIDTH, at_end=node >= _WIDTH)
     one = _followed(seen, found, (way, level, node, source, (first, last)))
     steps = tuple(map(named, found.steps))
     shown = Window(tokens=found.tokens, sides=found.sides, steps=steps, first=first, last=last)

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 import workbench
 from case_studies.attention_flow import data, measure, models, train
 from workbench import functional, studies
-from workbench.studies.verdicts import verdicts
+from workbench.studies.judging import verdicts
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,8 @@ def _check_note(evidence: Evidence, check: str, replacement: str | None, n_compa
     if check == "none":
         return ""
     unit = f"Effects are falls in {unit_of(evidence)}. {rounding_note(evidence)}".strip()
+    if check in ("mask-attention", "zero-values"):
+        unit += " A token's own stream goes on: what the explained position holds itself is not taken away."
     if n_compared < 3:
         unit += f" Only {n_compared} of the tokens can be compared: too few for a correlation that means something."
     return f"{stand_in_text(evidence, stand_in(evidence.model, replacement))} {unit}" if check == "replace" else unit
