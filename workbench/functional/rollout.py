@@ -60,7 +60,7 @@ def attention_maps(
     With `normalize` rows need not sum to one, but entries are still finite and never negative.
     """
     check_axes(patterns)
-    smallest = patterns.detach().amin().item()
+    smallest = float(patterns.detach().amin())
     if smallest < 0:  # a mean over heads would hide it
         *_, n_heads, n_queries, n_keys = patterns.shape
         layer, rest = divmod(int(patterns.argmin()), n_heads * n_queries * n_keys)
@@ -69,7 +69,7 @@ def attention_maps(
     maps = head_mean(patterns)
     _check_square(maps)
     if not normalize:
-        check_rows(maps, precision=patterns.dtype)
+        _check_sums(maps, patterns.dtype, smallest)
     elif not maps.detach().amax() < math.inf:  # nor is NaN
         raise BadInput("Attention to be normalised must be finite: there is NaN or infinity in it.")
     return maps
@@ -82,23 +82,7 @@ def check_rows(maps: Real[Tensor, "*batch query key"], *, precision: torch.dtype
     """
     if not maps.numel():
         raise BadInput(f"There is no attention in maps of shape {tuple(maps.shape)}.")
-    sums = maps.sum(-1, dtype=_precise(maps.dtype))
-    least, most = (bound.item() for bound in sums.aminmax())
-    smallest = maps.amin().item()
-    tolerance = ROW_SUM_TOLERANCE.get(precision or maps.dtype, SINGLE_TOLERANCE)
-    if smallest >= 0 and 1 - tolerance <= least and most <= 1 + tolerance:  # NaN is neither
-        return
-    worst = int((sums - 1).abs().argmax())  # NaN counts as the largest
-    found, where = sums.flatten()[worst].item(), _place(worst, sums.shape)
-    if not math.isfinite(found):
-        what = "NaN" if math.isnan(found) else "infinity"
-        raise BadInput(f"There is {what} in the attention, first in {where}: leave out what is masked altogether.")
-    if smallest < 0:
-        raise BadInput(f"Attention is never negative; the smallest entry here is {smallest:.4g}.")
-    raise BadInput(
-        f"Rows of attention sum to one, but {where} sums to {found:.4g}. "
-        "Cut padded positions off, turn dropout off, or divide each row by its sum with normalize=True."
-    )
+    _check_sums(maps, precision or maps.dtype, float(maps.detach().amin()))
 
 
 def cumulative_product(
@@ -220,6 +204,25 @@ def _chained(maps: Tensor) -> Tensor:
         torch.matmul(layer, below, out=product)
         layer.copy_(product)
     return maps
+
+
+def _check_sums(maps: Tensor, precision: torch.dtype, smallest: float) -> None:
+    sums = maps.detach().sum(-1, dtype=_precise(maps.dtype))
+    least, most = (bound.item() for bound in sums.aminmax())
+    tolerance = ROW_SUM_TOLERANCE.get(precision, SINGLE_TOLERANCE)
+    if smallest >= 0 and 1 - tolerance <= least and most <= 1 + tolerance:  # NaN is neither
+        return
+    worst = int((sums - 1).abs().argmax())  # NaN counts as the largest
+    found, where = sums.flatten()[worst].item(), _place(worst, sums.shape)
+    if not math.isfinite(found):
+        what = "NaN" if math.isnan(found) else "infinity"
+        raise BadInput(f"There is {what} in the attention, first in {where}: leave out what is masked altogether.")
+    if smallest < 0:
+        raise BadInput(f"Attention is never negative; the smallest entry here is {smallest:.4g}.")
+    raise BadInput(
+        f"Rows of attention sum to one, but {where} sums to {found:.4g}. "
+        "Cut padded positions off, turn dropout off, or divide each row by its sum with normalize=True."
+    )
 
 
 def _check_square(maps: Tensor) -> None:
