@@ -127,7 +127,7 @@ function build(root, { tokens, columns, check, steps, control, counted, breaks, 
     : count < 2
       ? "One token has no order, so no method can agree with the causal check or disagree."
       : `Which method orders ${count === tokens.length ? "the" : "the compared"} ${count} tokens most like the causal check does? `
-        + "Spearman’s ρ of their sizes: 1 is the same order, 0 none, −1 the reverse."
+        + "Spearman’s ρ of their sizes, signs left aside: 1 is the same order, 0 none, −1 the reverse."
         + (control ? ` 95 of 100 random orders lie between ${rho(control.low)} and ${rho(control.high)}; grey methods do no better.` : "");
 
   // The slider.
