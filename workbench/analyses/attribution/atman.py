@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import functional
+from workbench.analyses.attribution.asked import Answer, ReadAt
 from workbench.analyses.attribution.evidence import Evidence, Wanted, input_sites
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.perturb import Batch, Vary, effects_of, fall_text, outcomes, rounding_note
@@ -15,7 +16,7 @@ from workbench.analyses.attribution.places import attentions, sides
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.hooks import Edit
 from workbench.models.lens_model import LensModel
-from workbench.registry import Position, Prompt, Token, Within, analysis
+from workbench.registry import Prompt, Token, Within, analysis
 
 FACTOR = 0.1
 """The published default for language models."""
@@ -77,11 +78,9 @@ def atman(
     model: LensModel,
     prompt: Annotated[Prompt, "What the model reads"],
     *,
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
+    token: Answer = None,
     foil: Annotated[Token, "Answer against which it is explained; none: all others"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    position: ReadAt = None,
     factor: Annotated[float, Within(0, 10), "What is left of a token's score above the row's lowest"] = FACTOR,
     threshold: Annotated[
         float | None, Within(0, 1), "Cosine of embeddings from which on tokens are suppressed together; none: alone"

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from workbench import plots
 from workbench.activations.estimating import readable
+from workbench.analyses.attribution.asked import ReadAt
 from workbench.analyses.attribution.decomposing import check_memory, decomposed_answers, wanted
 from workbench.analyses.attribution.evidence import Evidence, gather
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.errors import MissingCapability
 from workbench.models.lens_model import LensModel
-from workbench.registry import Position, Prompt, Token, analysis
+from workbench.registry import Prompt, Token, analysis
 from workbench.results import Result
 
 if TYPE_CHECKING:
@@ -122,9 +123,7 @@ def decompx(
     *,
     token: Annotated[Token, "Answer whose logit is split up; none: the model's own top answer"] = None,
     foil: Annotated[Token, "Answer whose logit is subtracted; none: the answer's alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    position: ReadAt = None,
     biases: Annotated[Biases, "Split each bias over the tokens by how far they point along it, or keep all apart"] = (
         "absdot"
     ),

@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 import torch
 
 from workbench import functional
+from workbench.analyses.attribution.asked import Answer, Foil, ReadAt
 from workbench.analyses.attribution.evidence import Evidence, Wanted
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.analyses.attribution.slopes import entering, inputs_of, slopes
 from workbench.models.lens_model import LensModel
-from workbench.registry import Position, Prompt, Seed, Token, Within, analysis
+from workbench.registry import Prompt, Seed, Within, analysis
 
 Measure = Literal["l2", "l1", "input-x-gradient"]
 NEEDS = frozenset({"logits", "gradients", "resid"})
@@ -96,11 +97,9 @@ def saliency(
     model: LensModel,
     prompt: Annotated[Prompt, "What the model reads"],
     *,
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    token: Answer = None,
+    foil: Foil = None,
+    position: ReadAt = None,
     norm: Annotated[Literal["l2", "l1"], "Length of a gradient: Euclidean, or the sum of absolute values"] = "l2",
 ) -> TokenScores:
     """How much the answer's logit moves with each token's vector: the length of its gradient.
@@ -118,11 +117,9 @@ def input_x_gradient(
     model: LensModel,
     prompt: Annotated[Prompt, "What the model reads"],
     *,
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    token: Answer = None,
+    foil: Foil = None,
+    position: ReadAt = None,
     norm: Annotated[bool, "Length of the product instead of its signed sum, as GlobEnc's comparison takes it"] = False,
 ) -> TokenScores:
     """How much of the answer's logit each token's vector makes, to first order: vector times gradient, with sign.
@@ -140,11 +137,9 @@ def smooth_grad(
     model: LensModel,
     prompt: Annotated[Prompt, "What the model reads"],
     *,
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    token: Answer = None,
+    foil: Foil = None,
+    position: ReadAt = None,
     samples: Annotated[int, Within(1, 1024), "Noisy copies of the prompt"] = 32,
     noise: Annotated[
         float, Within(0, 10), "Standard deviation of the noise, in that of the prompt's own vectors"

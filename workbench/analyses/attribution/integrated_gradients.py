@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import functional
+from workbench.analyses.attribution.asked import Answer, Foil, ReadAt
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.perturb import rounding_note
@@ -17,7 +18,7 @@ from workbench.analyses.attribution.removal import replaced_inputs
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.analyses.attribution.slopes import entering, inputs_of, slopes
 from workbench.models.lens_model import LensModel
-from workbench.registry import Position, Prompt, Token, Within, analysis
+from workbench.registry import Prompt, Within, analysis
 
 Baseline = Literal["mean", "zero", "mask"]
 Rule = Literal["gauss-legendre", "midpoint"]
@@ -143,11 +144,9 @@ def integrated_gradients(
     model: LensModel,
     prompt: Annotated[Prompt, "What the model reads"],
     *,
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    token: Answer = None,
+    foil: Foil = None,
+    position: ReadAt = None,
     baseline: Annotated[
         Baseline, "Where the path begins: mean of the prompt's vectors, zeros, or all tokens masked"
     ] = "mean",

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from workbench.analyses.attribution.asked import Answer, Foil, ReadAt
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.perturb import effects_of, fall_text, outcomes, rounding_note
@@ -14,7 +15,7 @@ from workbench.analyses.attribution.removal import hiding
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.analyses.one_prompt import checked_position
 from workbench.models.lens_model import LensModel
-from workbench.registry import Layer, Position, Prompt, Token, analysis
+from workbench.registry import Layer, Position, Prompt, analysis
 
 
 def _scores(
@@ -55,11 +56,9 @@ def attention_knockout(
     model: LensModel,
     prompt: Annotated[Prompt, "What the model reads"],
     *,
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    token: Answer = None,
+    foil: Foil = None,
+    position: ReadAt = None,
     layers: Annotated[tuple[Layer, ...], "Layers in which attention is cut, in each stack; none: all"] = (),
     sources: Annotated[tuple[Position, ...], "Tokens cut off together, as one group; none: each token by itself"] = (),
     targets: Annotated[tuple[Position, ...], "Positions that can no longer attend to them; none: all"] = (),

@@ -4,13 +4,14 @@ from typing import Annotated
 
 import torch
 
+from workbench.analyses.attribution.asked import Answer, Foil, ReadAt
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.perturb import effects_of, fall_text, rounding_note
 from workbench.analyses.attribution.removal import removed, stand_in, stand_in_text
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.models.lens_model import LensModel
-from workbench.registry import Position, Prompt, Token, analysis
+from workbench.registry import Prompt, analysis
 
 
 def _scores(evidence: Evidence, replacement: str | None = None) -> Scores:
@@ -45,11 +46,9 @@ def occlusion(
     model: LensModel,
     prompt: Annotated[Prompt, "What the model reads"],
     *,
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    token: Answer = None,
+    foil: Foil = None,
+    position: ReadAt = None,
     replacement: Annotated[
         str | None, "Token put in the place of each; none: the mask token, else the unknown token, else a mean state"
     ] = None,

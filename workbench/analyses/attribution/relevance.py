@@ -5,11 +5,12 @@ from typing import Annotated
 import torch
 
 from workbench import functional
+from workbench.analyses.attribution.asked import Answer, Foil, ReadAt
 from workbench.analyses.attribution.evidence import Evidence, Wanted, two_sided
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.scores import TokenScores, explain
 from workbench.models.lens_model import LensModel
-from workbench.registry import Position, Prompt, Token, analysis
+from workbench.registry import Prompt, analysis
 
 
 def _scores(evidence: Evidence) -> Scores:
@@ -46,11 +47,9 @@ def relevance(
     model: LensModel,
     prompt: Annotated[Prompt, "What the model reads"],
     *,
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    token: Answer = None,
+    foil: Foil = None,
+    position: ReadAt = None,
 ) -> TokenScores:
     """How much each token counts for one answer: attention where it raises the answer, added up over the layers.
 

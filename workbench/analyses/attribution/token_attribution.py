@@ -4,6 +4,7 @@ from typing import Annotated
 
 import torch
 
+from workbench.analyses.attribution.asked import Answer, Foil, ReadAt
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.judged import CURVES, MEASURES, chance, correlations, curves
 from workbench.analyses.attribution.perturb import rounding_note, unit_of
@@ -12,7 +13,7 @@ from workbench.analyses.attribution.side_by_side import TokenAttribution as Toke
 from workbench.analyses.attribution.together import Check, chosen_check, counted, effects, step_of, together
 from workbench.errors import BadInput
 from workbench.models.lens_model import LensModel
-from workbench.registry import Layer, Position, Prompt, Seed, Token, analysis
+from workbench.registry import Layer, Prompt, Seed, analysis
 
 
 @analysis("token-attribution", needs={"resid"}, title="Token attribution")
@@ -22,11 +23,9 @@ def token_attribution(
     prompt: Annotated[Prompt, "What the model reads"],
     *,
     methods: Annotated[tuple[str, ...], "Methods by name; none: the fast ones that the model allows"] = (),
-    token: Annotated[Token, "Answer that is explained; none: the model's own top answer"] = None,
-    foil: Annotated[Token, "Answer against which it is explained; none: the answer alone"] = None,
-    position: Annotated[
-        Position | None, "Where the answer is read; none: the model's last (or masked) position"
-    ] = None,
+    token: Answer = None,
+    foil: Foil = None,
+    position: ReadAt = None,
     check: Annotated[Check, "How tokens are taken away; auto: by a mask token, or else attention"] = "auto",
     replacement: Annotated[
         str | None, "Token put in the place of each; none: the mask token, else the unknown token, else a mean state"
