@@ -15,14 +15,12 @@ HOSTILE = (
     "<img src=x onerror=alert(1)></script><b>b</b> [a](http://x.invalid/) ![i](http://x.invalid/i.png) :red[r] $x$"
 )
 PROMPT = "the cat sat on the mat. the cat"
-PAGES = ["", *(name for name in OWN if name != "start"), *(f"analysis-{name}" for name in index().analyses)]
+PAGES = ["", *(name for name in OWN if name != "start")]
 
 
-@pytest.mark.parametrize("page_name", PAGES)
-def test_a_hostile_prompt_is_shown_as_text(visit, page_name):
-    """No dialog opens and nothing is asked of another host: `window` fails the test if so."""
-    page = visit(page_name, prompt=HOSTILE)
-    assert page.get_by_label("Prompt", exact=True).input_value() == HOSTILE
+def shown_as_text(page):
+    """The hostile prompt is in its box and nowhere an element. A dialog, or a request elsewhere, fails in `visit`."""
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(HOSTILE, timeout=PATIENCE)
     made = page.evaluate(
         """() => {
         const all = [document];
@@ -35,16 +33,21 @@ def test_a_hostile_prompt_is_shown_as_text(visit, page_name):
     assert not page.locator('[data-testid="stException"]').count()
 
 
+@pytest.mark.parametrize("page_name", PAGES)
+def test_a_hostile_prompt_is_shown_as_text(visit, page_name):
+    shown_as_text(visit(page_name, prompt=HOSTILE))
+
+
 @pytest.mark.parametrize("name", index().analyses)
 def test_each_analysis_has_a_page_that_shows_its_result(visit, name):
-    page = visit(f"analysis-{name}", prompt=PROMPT)
+    page = visit(f"analysis-{name}", prompt=HOSTILE)
     assert not errors(page)
-    if page.get_by_text("Fill in").count():
-        return  # needs more than a prompt; its form is there
-    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text(re.compile(r"Table, [\d,]+ rows"))).to_be_visible()
-    page.get_by_role("button", name="Copy as").click()
-    expect(page.get_by_text("import workbench")).to_be_visible()
+    if not page.get_by_text("Fill in").count():  # else it needs more than a prompt; its form is there
+        expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text(re.compile(r"Table, [\d,]+ rows"))).to_be_visible()
+        page.get_by_role("button", name="Copy as").click()
+        expect(page.get_by_text("import workbench")).to_be_visible()
+    shown_as_text(page)
 
 
 def test_an_empty_prompt_teaches_the_first_step(visit):
