@@ -1,0 +1,204 @@
+"""A cloud of points drawn in two or three dimensions: straight (PCA), or so that neighbours stay near (t-SNE, UMAP).
+
+What such a picture shows of the cloud is for `trustworthiness` and `neighbour_preservation` to say: print them with it.
+References: van der Maaten & Hinton (2008), "Visualizing Data using t-SNE"; McInnes, Healy & Melville (2018), "UMAP";
+Kobak & Linderman (2021), "Initialization is critical for preserving global data structure in both t-SNE and UMAP".
+"""
+
+import math
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import progress
+from workbench.errors import BadInput
+
+Method = Literal["pca", "tsne", "umap"]
+Metric = Literal["cosine", "euclidean"]
+BLOCK = 2**22
+"""Numbers of a cloud in double precision at a time: 32 MiB."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Projection:
+    """Where each point of each cloud is drawn."""
+
+    coordinates: Float[Tensor, "*heads point dims"]
+    """Centred for PCA; in the units of the method otherwise. 0 where all points of a cloud are one
+    (for cosine: one direction)."""
+    explained: Float[Tensor, "*heads"] | None
+    """PCA: the share of the cloud's variance that is in the picture. NaN: all points are one, there is no variance."""
+    method: str
+
+
+@torch.no_grad()
+def project(
+    points: Float[Tensor, "*heads point d"],
+    method: Method = "pca",
+    *,
+    dims: Literal[2, 3] = 2,
+    seed: int = 0,
+    metric: Metric = "cosine",
+    perplexity: float = 30.0,
+    n_neighbors: int = 15,
+    shared: bool = False,
+) -> Projection:
+    """Each cloud of points as a picture of two or three dimensions, one by one, or all in the same with `shared`.
+
+    PCA is exact, from the d by d covariance in double precision. An axis points to where its largest loading is
+    positive (the first of equal ones), and one along which there is nothing but rounding is 0. It is linear and takes
+    no `metric`, no `seed`. t-SNE is scikit-learn's, UMAP is umap-learn's; both start from PCA, and a seed gives the
+    same picture again on the same machine. With `metric="cosine"` a zero vector is a direction of its own, at right
+    angles to all others.
+
+    `shared` projects the points of all clouds as one, and `explained` is then that of all together. Heads have bases
+    of their own, which the model never compares: points of two heads that are near by are near in the numbers of
+    their coordinates and in nothing else, unless the heads were brought to one basis before.
+
+    PCA takes about 3 ms for 4,000 points of 64 dimensions, t-SNE and UMAP seconds; memory grows with the points.
+    """
+    clouds = _checked(points, dims)
+    if shared:
+        clouds = clouds.reshape(1, -1, clouds.shape[-1])
+    if method == "pca":
+        coordinates, explained = _principal(clouds, dims)
+    else:
+        draw = _drawing(method, clouds.shape[1], dims, seed, metric, perplexity, n_neighbors)
+        coordinates, explained = _one_by_one(clouds, dims, metric, draw, method), None
+    dtype = points.dtype if points.dtype.itemsize >= 4 else torch.float32
+    if explained is not None:
+        explained = explained.to(points.device, dtype).expand(points.shape[:-2].numel()).reshape(points.shape[:-2])
+    return Projection(
+        coordinates=coordinates.to(points.device, dtype).reshape(*points.shape[:-1], dims),
+        explained=explained,
+        method=method,
+    )
+
+
+def _principal(clouds: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+    """Coordinates (cloud, point, dims) along the principal axes, and the share of the variance that they hold."""
+    n_clouds, n, d = clouds.shape
+    coordinates, explained = [], []
+    for block in progress.track(clouds.split(max(1, BLOCK // (n * d))), label="PCA"):
+        exact = block.to("cpu") if block.device.type == "mps" else block  # which has no double precision
+        exact = exact.double()
+        exact = exact - exact[:, :1]  # so that points that are all one leave 0, whatever the rounding of a mean
+        exact = exact - exact.mean(1, keepdim=True)
+        variances, axes = torch.linalg.eigh(exact.mT @ exact)  # ascending
+        kept = min(dims, d)
+        variances, axes = variances.clamp(min=0).flip(-1), axes[..., -kept:].flip(-1)
+        noise = variances[:, :1] * d * torch.finfo(torch.float64).eps
+        drawn = (exact @ _signed(axes)) * (variances[:, None, :kept] > noise[:, None])
+        coordinates.append(torch.nn.functional.pad(drawn, (0, dims - kept)))
+        explained.append(variances[:, :kept].sum(-1) / variances.sum(-1))
+    return torch.cat(coordinates), torch.cat(explained)
+
+
+def _signed(axes: Tensor) -> Tensor:
+    """Axes (cloud, d, axis) turned so that the largest loading is positive; of loadings equal but for rounding, the
+    first.
+    """
+    sizes = axes.abs()
+    first = (sizes >= sizes.amax(-2, keepdim=True) * (1 - 1e-6)).to(torch.uint8).argmax(-2, keepdim=True)
+    return axes * axes.gather(-2, first).sign()
+
+
+def _one_by_one(clouds: Tensor, dims: int, metric: str, draw: Callable[..., Any], label: str) -> Tensor:
+    """Coordinates of each cloud as `draw(points, start)` has them; 0 where all points are one, or one direction."""
+    one = 1e-6 if metric == "cosine" else 0.0  # directions of single precision differ by their rounding
+    drawn = torch.zeros(*clouds.shape[:2], dims)
+    for cloud, picture in progress.track(list(zip(clouds, drawn, strict=True)), label=label):
+        exact = cloud.to("cpu", torch.float64)
+        if metric == "cosine":
+            exact = directions(exact)
+        start, _ = _principal(exact[None], dims)
+        spread = float(start[0, :, 0].std(correction=0))
+        if spread > one:
+            picture.copy_(torch.from_numpy(draw(exact.numpy(), (start[0] / spread).numpy())))
+    return drawn
+
+
+def directions(points: Float[Tensor, "*batch point d"]) -> Float[Tensor, "*batch point longer"]:
+    """Points with a norm of one; zero vectors, which have no direction, get one of their own on an axis added last."""
+    norms = points.norm(dim=-1, keepdim=True)
+    own = (norms == 0).to(points.dtype)
+    return torch.cat([points / (norms + own), own], -1)
+
+
+def _drawing(
+    method: str, n: int, dims: int, seed: int, metric: str, perplexity: float, n_neighbors: int
+) -> Callable[..., Any]:
+    """`draw(points, start)` of a method; `start` (point, dims) has a spread of one along its first axis."""
+    if metric not in ("cosine", "euclidean"):
+        raise BadInput(f"Distances are 'cosine' or 'euclidean', not {metric!r}.")
+    if not 0 <= seed < 2**32:
+        raise BadInput(f"A seed is a whole number from 0 to 2**32 - 1, not {seed}.")
+    if method == "tsne":
+        if not 0 < perplexity < n:
+            raise BadInput(
+                f"t-SNE weighs about as many neighbours of each point as its perplexity, {perplexity:g}, and there are "
+                f"{n} points: take perplexity={max(1, (n - 1) // 3)}, a third of them, or less, or more points."
+            )
+        return lambda points, start: _tsne(points, start, dims, seed, metric, perplexity)
+    if method == "umap":
+        if not 2 <= n_neighbors < n:
+            raise BadInput(
+                f"UMAP starts from the n_neighbors={n_neighbors} nearest of each point, and there are {n} points: "
+                + (f"take n_neighbors from 2 to {n - 1}, or more points." if n > 2 else "it needs 3 at least.")
+            )
+        return lambda points, start: _umap(points, start, dims, seed, metric, n_neighbors)
+    raise BadInput(f"No projection called {method!r}; there are 'pca', 'tsne' and 'umap'.")
+
+
+def _noisy(start: np.ndarray, seed: int) -> np.ndarray:
+    """A start that is not flat: along an axis with nothing on it, neither method would ever leave 0."""
+    return (start + np.random.default_rng(seed).normal(scale=1e-4, size=start.shape)).astype(np.float32)
+
+
+def _tsne(points: np.ndarray, start: np.ndarray, dims: int, seed: int, metric: str, perplexity: float) -> np.ndarray:
+    from sklearn.manifold import TSNE
+
+    start = 1e-4 * _noisy(start, seed)  # the spread that the first steps are made for
+    made: Any = TSNE  # init may be an array, which its annotations do not know
+    return made(dims, metric=metric, perplexity=perplexity, init=start, random_state=seed).fit_transform(points)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""numba's threads may be of a kind that ends the process where two come at once."""
+
+
+def _umap(points: np.ndarray, start: np.ndarray, dims: int, seed: int, metric: str, n_neighbors: int) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+        from umap import UMAP
+    made: Any = UMAP  # as above
+    made = made(
+        n_neighbors=n_neighbors,
+        n_components=dims,
+        metric=metric,
+        init=_noisy(start, seed),
+        random_state=seed,
+        n_jobs=1,  # with a seed it takes no more, and says so
+        disconnection_distance=math.inf,  # or a point opposite to all others would be NaN
+    )
+    with _ONE_AT_A_TIME:
+        return np.asarray(made.fit_transform(points))
+
+
+def _checked(points: Tensor, dims: int) -> Tensor:
+    """The clouds (cloud, point, d), all finite."""
+    if points.ndim < 2 or 0 in points.shape:
+        raise BadInput(f"A cloud has the axes (point, d) and something along each; this is {tuple(points.shape)}.")
+    if dims not in (2, 3):
+        raise BadInput(f"A picture has 2 or 3 dimensions, not {dims}.")
+    clouds = points.reshape(-1, *points.shape[-2:])
+    if bad := int((~clouds.isfinite()).any(-1).sum()):
+        raise BadInput(f"{bad} of {clouds.shape[0] * clouds.shape[1]} points hold NaN or infinity: leave them out.")
+    return clouds
