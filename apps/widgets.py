@@ -83,6 +83,12 @@ def _prompt(p: "Param", start: Any, context: Context, key: str) -> Any:
     return st.text_area(label_of(p), str(start or ""), key=key, help=_help(p), height=80)
 
 
+def _corpus(p: "Param", start: Any, context: Context, key: str) -> Any:
+    hint = "example, brown, hf:OWNER/NAME, a file, a folder, or one text a line"
+    typed = st.text_area(label_of(p), str(start or ""), key=key, help=_help(p), placeholder=hint, height=80)
+    return typed if "\n" in typed.strip() else typed.strip()
+
+
 def _line(p: "Param", start: Any, context: Context, key: str) -> Any:
     text = st.text_input(label_of(p), "" if start is None else str(start), key=key, help=_help(p))
     return None if text == "" and p.optional else text
@@ -196,6 +202,7 @@ def _many(p: "Param", start: Any, context: Context, key: str) -> Any:
 
 _BY_KIND: dict[str, Widget] = {
     "prompt": _prompt,
+    "corpus": _corpus,
     "token": _token,
     "sites": _sites,
     "attention": _attention,

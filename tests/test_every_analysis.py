@@ -39,6 +39,7 @@ def example(name: str, family: str, prompt: str | None = None) -> dict:
     site = model.stream("resid_post")[0]
     by_kind = {
         "prompt": prompt or example_input(family),
+        "corpus": "example",
         "interventions": (site,),
         "sites": (site,),
         "layer": 0,
@@ -180,7 +181,7 @@ def test_is_documented(name):
     assert getattr(workbench, index().analyses[name].function) is analysis
     for p in analysis.params:
         assert p.help, f"{p.name} has no help"
-        assert p.type is not object or p.kind == "prompt", f"no front door can ask for {p.name}"
+        assert p.type is not object or p.kind in ("prompt", "corpus"), f"no front door can ask for {p.name}"
 
 
 @once_each

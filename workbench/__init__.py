@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from workbench import functional as functional, plots as plots, studies as studies, testing as testing
     from workbench.activations import Activations as Activations, estimate as estimate
     from workbench.capture import capture as capture
+    from workbench.corpora import Corpus as Corpus, corpus as corpus
     from workbench.errors import (
         BadFile as BadFile,
         BadInput as BadInput,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         Prompt as Prompt,
         Seed as Seed,
         Sites as Sites,
+        Texts as Texts,
         Token as Token,
         Within as Within,
         analysis as analysis,
@@ -85,6 +87,7 @@ __all__ = [
     "BadInput",
     "BadWeights",
     "BrokenPlugin",
+    "Corpus",
     "Head",
     "Intervention",
     "Layer",
@@ -98,6 +101,7 @@ __all__ = [
     "Sites",
     "Stack",
     "Stopped",
+    "Texts",
     "Token",
     "Unavailable",
     "UnknownName",
@@ -108,6 +112,7 @@ __all__ = [
     "analysis",
     "capture",
     "check",
+    "corpus",
     "editing",
     "estimate",
     "functional",
@@ -127,6 +132,7 @@ __all__ = [
 _HOME = {
     "activations": ("Activations", "estimate"),
     "capture": ("capture",),
+    "corpora": ("Corpus", "corpus"),
     "errors": (
         "BadFile", "BadInput", "BadWeights", "BrokenPlugin", "MissingCapability", "MissingSite", "Stopped",
         "Unavailable", "UnknownName", "UnsupportedModel", "WorkbenchError",
@@ -141,8 +147,8 @@ _HOME = {
     "plots": ("write_figure",),
     "progress": ("report", "reporting", "track"),
     "registry": (
-        "ANALYSES", "Analysis", "AttentionName", "Head", "Layer", "Position", "Prompt", "Seed", "Sites", "Token",
-        "Within", "analysis", "get",
+        "ANALYSES", "Analysis", "AttentionName", "Head", "Layer", "Position", "Prompt", "Seed", "Sites", "Texts",
+        "Token", "Within", "analysis", "get",
     ),
     "results": ("Result", "load_result"),
     "store": ("ActivationStore",),

@@ -37,6 +37,8 @@ class Kind:
 
 Prompt = Annotated[Any, Kind("prompt")]
 """What the model reads: text, token ids, or (for models that see or hear) a path, picture or waveform."""
+Texts = Annotated[Any, Kind("corpus")]
+"""Many inputs: anything that `workbench.corpus` takes, such as "example", the path of a text file, or a list."""
 Token = Annotated[str | None, Kind("token")]
 """The text of one token of the model's vocabulary; None where the analysis chooses."""
 Sites = Annotated[tuple[str, ...], Kind("sites")]
@@ -68,7 +70,8 @@ class Param:
     default: Any
     help: str
     kind: str
-    """"prompt", "token", "sites", "attention", "layer", "head", "position", "seed", "choice", or the type's name."""
+    """"prompt", "corpus", "token", "sites", "attention", "layer", "head", "position", "seed", "choice", or the type's.
+    """
     choices: tuple[Any, ...] = ()
     within: Within | None = None
     optional: bool = False
@@ -88,6 +91,8 @@ class Param:
             return None
         if value is None and self.kind == "prompt":
             raise BadInput(f"{self.name} is missing: say what the model should read.")
+        if self.kind == "corpus" and (value is None or value == "" or isinstance(value, int | float | bytes)):
+            raise self._wrong(value)
         if self.type is tuple:
             if isinstance(value, str) and self.item is str:
                 value = (value,)
@@ -109,7 +114,9 @@ class Param:
     @property
     def allowed(self) -> str:
         """What may be given, in words: "a whole number from 1 to 20"."""
-        if self.choices:
+        if self.kind == "corpus":
+            what = "the name of a corpus ('example'), the path of a text file or a folder, or a list"
+        elif self.choices:
             what = f"one of {', '.join(map(repr, self.choices))}"
         else:
             what = _TYPES.get(self.item if self.type is tuple and self.item else self.type, "anything")

@@ -66,6 +66,12 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "made_by"):  # a corpus
+        about = {"corpus": value.name, "reads": value.reads, "inputs": len(value), "sha256": value.digest}
+        return about | ({"made by": value.made_by} if value.made_by else {})
+    if hasattr(value, "column_names"):  # a data set in memory
+        about = {"in memory": type(value).__name__, "columns": tuple(map(str, value.column_names)), "rows": len(value)}
+        return about | {"fingerprint": str(getattr(value, "_fingerprint", ""))}
     if hasattr(value, "detach"):  # a tensor
         value = value.detach().cpu()
         if not value.is_floating_point() and value.numel() <= 4096:

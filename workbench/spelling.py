@@ -38,6 +38,11 @@ def as_command(
                     f"{p.name} is a {type(value).__name__}, which a command line cannot hold; use a file or Python."
                 )
             last = ["--", str(value)] if str(value).startswith("-") else [str(value)]
+        elif p.kind == "corpus" and not isinstance(value, str) and not hasattr(value, "__fspath__"):
+            raise BadInput(
+                f"{p.name} is a {type(value).__name__}, which a command line cannot hold; write the texts to a file, "
+                "one a line, or use Python."
+            )
         elif p.type is bool:
             words.append(flag(p.name) if value else f"--no-{flag(p.name)[2:]}")
         elif p.type is tuple:
@@ -71,6 +76,8 @@ def _python(name: str, value: Any) -> str:
         return repr(str(value))
     if hasattr(value, "tolist") and hasattr(value, "detach") and not value.is_floating_point():
         return f"torch.tensor({value.tolist()!r})"
+    if line := getattr(value, "made_by", ""):  # a corpus knows where it came from
+        return line
     raise BadInput(
         f"{name} is a {type(value).__name__} in memory, which a line of Python cannot hold; save it and give its path."
     )
