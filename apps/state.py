@@ -95,6 +95,18 @@ def go(name: str, **options: str) -> None:
     st.switch_page(st.session_state["state:menu"][name], query_params=address)
 
 
+def share(other: str, names: Collection[str]) -> None:
+    """Have another page remember the options called `names` as this page has them."""
+    for name in names:
+        text, home = _options(page()).get(name), _options(other)
+        if text != home.get(name):
+            _forget_widget(other, name)
+        if text is None:
+            home.pop(name, None)
+        else:
+            home[name] = text
+
+
 def key_of(name: str) -> str:
     """The widget key of an option of this page."""
     return f"widget:{'' if name in COMMON else page()}:{name}"

@@ -1,7 +1,8 @@
-"""The top of every page: its title, the model, the prompt, and the link; what is looked at."""
+"""The top of every page: its title, the model, the prompt or what stands in its place, and the link."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 
@@ -13,6 +14,7 @@ from workbench import registry
 if TYPE_CHECKING:
     from workbench.models.lens_model import LensModel
 
+Asked = TypeVar("Asked")
 EXAMPLES = (
     "The capital of France is",
     "When Mary and John went to the store, John gave a drink to",
@@ -26,6 +28,7 @@ class Subject:
 
     loaded: models.Loaded
     prompt: str
+    """"" on a page that reads many inputs instead."""
     tokens: tuple[str, ...]
     """One label a position of the prompt, as the model reads it."""
     answered: tuple[str, ...]
@@ -68,14 +71,43 @@ def subject(title: str, caption: str = "", *, warning: str = "", analysis: str =
     return Subject(one, prompt, one.model.labels(batch), one.model.labels(batch, side=one.model.main.side))
 
 
+def of_many(
+    title: str, caption: str, ask: Callable[[models.Loaded], Asked], *, warning: str = "", analysis: str
+) -> tuple[Subject, Asked] | None:
+    """Draw the top of a page that reads many inputs: what `ask` asks stands where other pages have the prompt."""
+    heading(title, caption)
+    left, right = st.columns([2, 5], vertical_alignment="bottom")
+    with left:
+        model_button()
+    one = loaded()
+    if warning:
+        st.caption(f":material/info: {plain(warning)}")
+    if sentence := registry.get(analysis).why_not(one.model):
+        st.info(plain(sentence))
+        return None
+    with right:
+        return Subject(one, "", (), ()), ask(one)
+
+
 def bar() -> models.Loaded:
     """The model's name and the prompt, side by side."""
     left, right = st.columns([2, 5], vertical_alignment="bottom")
-    name = state.get("model") or models.default_name()
-    with left.popover(plain(short(name, 24)), icon=":material/deployed_code:", width="stretch"):
-        choose_model()
+    with left:
+        model_button()
     with right:
         prompt_box()
+    return loaded()
+
+
+def model_button() -> None:
+    """The model's name; a click lets one choose another."""
+    name = state.get("model") or models.default_name()
+    with st.popover(plain(short(name, 24)), icon=":material/deployed_code:", width="stretch"):
+        choose_model()
+
+
+def loaded() -> models.Loaded:
+    """The model that the address names; what had to be said while it was loaded is shown."""
     one = models.loaded(state.get("model"))
     if one.note:
         st.warning(plain(one.note), icon=":material/cloud_off:")

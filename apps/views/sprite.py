@@ -2,7 +2,8 @@
 
 import base64
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from workbench.plots.theme import BLUES
 
@@ -28,20 +29,35 @@ def sprite(pictures: "np.ndarray", *, columns: int, dark: bool = False) -> dict[
     Shades follow the square root of the value, so that a tenth of the attention is still to be seen.
     """
     import numpy as np
+
+    shade = np.round(np.sqrt(np.arange(256) / 255) * (LEVELS - 1)).astype(np.uint8)
+    return sheet(shade[pictures], scale(LEVELS, dark=dark), columns=columns, optimize=True)
+
+
+def sheet(
+    indices: "np.ndarray", palette: Sequence[tuple[int, int, int]], *, columns: int, **options: Any
+) -> dict[str, object]:
+    """(n, height, width) places in `palette`, laid row by row into one picture; `options` are those of the PNG."""
+    import numpy as np
+
+    n, height, width = indices.shape
+    rows = -(-n // columns)
+    whole = np.zeros((rows * columns, height, width), np.uint8)
+    whole[:n] = indices
+    whole = whole.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+    data = png(np.ascontiguousarray(whole), palette, **options)
+    return {"url": "data:image/png;base64," + base64.b64encode(data).decode(), "rows": rows, "columns": columns}
+
+
+def png(indices: "np.ndarray", palette: Sequence[tuple[int, int, int]], **options: Any) -> bytes:
+    """(height, width) places in `palette` as a PNG of one byte a pixel."""
     from PIL import Image
 
-    n, height, width = pictures.shape
-    rows = -(-n // columns)
-    sheet = np.zeros((rows * columns, height, width), np.uint8)
-    shade = np.sqrt(np.arange(256) / 255)
-    sheet[:n] = np.round(shade * (LEVELS - 1)).astype(np.uint8)[pictures]
-    whole = sheet.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
-    image = Image.fromarray(np.ascontiguousarray(whole)).convert("P")
-    image.putpalette([channel for colour in scale(LEVELS, dark=dark) for channel in colour])
+    image = Image.fromarray(indices).convert("P")
+    image.putpalette([channel for colour in palette for channel in colour])
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"url": url, "rows": rows, "columns": columns}
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
 
 
 def scale(n: int, *, dark: bool) -> list[tuple[int, int, int]]:
