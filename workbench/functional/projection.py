@@ -87,8 +87,7 @@ def _principal(clouds: Tensor, dims: int) -> tuple[Tensor, Tensor]:
     n_clouds, n, d = clouds.shape
     coordinates, explained = [], []
     for block in progress.track(clouds.split(max(1, BLOCK // (n * d))), label="PCA"):
-        exact = block.to("cpu") if block.device.type == "mps" else block  # which has no double precision
-        exact = exact.double()
+        exact = in_double(block)
         exact = exact - exact[:, :1]  # so that points that are all one leave 0, whatever the rounding of a mean
         exact = exact - exact.mean(1, keepdim=True)
         variances, axes = torch.linalg.eigh(exact.mT @ exact)  # ascending
@@ -130,6 +129,11 @@ def directions(points: Float[Tensor, "*batch point d"]) -> Float[Tensor, "*batch
     norms = points.norm(dim=-1, keepdim=True)
     own = (norms == 0).to(points.dtype)
     return torch.cat([points / (norms + own), own], -1)
+
+
+def in_double(x: Tensor) -> Tensor:
+    """The same in double precision; on the CPU where its own device has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def _drawing(
