@@ -22,7 +22,7 @@ class Spiral:
     """How the mean vectors of the positions follow each other, a head."""
 
     score: Float[Tensor, "*heads"]
-    """max(explained, 0) * planar * round * steady * min(1, |turns|): 1 only if all five are. NaN if undefined."""
+    """max(explained, 0) * planar * round * steady * min(1, turns): 1 only if all five are. NaN if undefined."""
     explained: Float[Tensor, "*heads"]
     """Share of the variance of the vectors that their position explains, adjusted for chance (`cluster_score`)."""
     planar: Float[Tensor, "*heads"]
@@ -30,7 +30,8 @@ class Spiral:
     round: Float[Tensor, "*heads"]
     """How even the curve fills its plane: twice the smaller variance over both. 1 for a circle, 0 for a line."""
     turns: Float[Tensor, "*heads"]
-    """Net winding of the curve around its centre, in turns of either sign; a step is taken the shorter way around."""
+    """Net winding of the curve around its centre, in turns; each step goes the shorter way around. Never negative: a
+    plane in many dimensions has no side to look from."""
     steady: Float[Tensor, "*heads"]
     """Net over gross area that the curve sweeps around its centre: 1 if it always turns one way. 0 on a line."""
     positions: int
@@ -65,7 +66,7 @@ def position_spiral(
         parts = dict.fromkeys(("explained", "planar", "round", "turns", "steady"), nothing)
     else:
         parts = {"explained": explained, **_curve(_means(vectors, labels.to(vectors.device), n_positions))}
-    score = parts["explained"].clamp_min(0) * parts["turns"].abs().clamp_max(1)
+    score = parts["explained"].clamp_min(0) * parts["turns"].clamp_max(1)
     for name in ("planar", "round", "steady"):
         score = score * parts[name]
     return Spiral(score=score, **parts, positions=n_positions, points=n_points, left_out=len(positions) - n_points)
@@ -97,6 +98,6 @@ def _curve(means: Tensor) -> dict[str, Tensor]:
     return {
         "planar": (first + second) / total,
         "round": 2 * second / (first + second) + 0 * total,
-        "turns": torch.atan2(cross, dot).sum(-1) / (2 * math.pi) + 0 * total,
+        "turns": torch.atan2(cross, dot).sum(-1).abs() / (2 * math.pi) + 0 * total,
         "steady": torch.where(visible, cross.sum(-1).abs() / swept, 0.0) + 0 * total,
     }
