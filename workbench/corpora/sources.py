@@ -55,6 +55,14 @@ def _read(source: Any, reads: str, limit: int | None, seed: int) -> Corpus:
         from workbench.corpora.examples import example
 
         return example(reads, take)
+    if isinstance(source, str) and source == "brown":
+        from workbench.corpora.brown import brown
+
+        return brown(reads, take)
+    if isinstance(source, str) and source == "scikit-image":
+        from workbench.corpora.photographs import photographs
+
+        return photographs(reads, take)
     if isinstance(source, str) and "\n" in source:
         source = [line.strip() for line in source.splitlines() if line.strip()]
     if isinstance(source, str | Path):

