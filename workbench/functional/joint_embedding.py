@@ -25,7 +25,7 @@ from workbench.functional.pair_distances import (
     rank_correlation,
     stage,
 )
-from workbench.functional.pairs import some_of
+from workbench.functional.pairs import at_pairs, chosen_pairs
 
 STAGES = ("before", "translated", "aligned")
 DISTANCES = ("cosine", "euclidean")
@@ -103,7 +103,7 @@ def joint_qk(
     """
     _check_shapes(queries, keys)
     batch, sizes = tuple(queries.shape[:-2]), (queries.shape[-2], keys.shape[-2])
-    pairs, rows, listed = _pairs(valid_pairs, sizes, max_pairs, seed, queries.device)
+    pairs, rows, listed = chosen_pairs(valid_pairs, sizes, max_pairs, seed, queries.device)
     query, key = pairs.unbind(-1)
     q, k = queries.double(), keys.double()
     of_query, of_key = _squared_norms(q, "queries"), _squared_norms(k, "keys")
@@ -124,7 +124,7 @@ def joint_qk(
     translated = stage(dots, of_query, of_moved, valid)
 
     plain = shares(valid, None)
-    counted = plain if weights is None else shares(valid, _of_pairs(weights, "weights", listed, rows, batch))
+    counted = plain if weights is None else shares(valid, at_pairs(weights, "weights", listed, rows, batch))
     t = best_squared_scale(of_query, of_moved, dots, counted)
     scaled = from_squares(t[..., None] * of_query + of_moved / t[..., None] - 2 * dots, valid)
 
@@ -141,7 +141,7 @@ def joint_qk(
     stages = (before, translated, aligned)
     of_scores = None
     if scores is not None:
-        target = column(_of_pairs(scores, "scores", listed, rows, batch), valid)
+        target = column(at_pairs(scores, "scores", listed, rows, batch), valid)
         of_scores = correlations([one._replace(dots=target) for one in stages], plain)
 
     precise = _precise(queries, keys)
@@ -199,46 +199,6 @@ def _alike(squared_norms: Tensor, mean: Tensor) -> Tensor:
     """Whether all vectors of a kind are one, by their variance: (*batch)."""
     size = squared_norms.mean(-1)
     return size - mean.square().sum(-1) <= NOTHING * size
-
-
-def _pairs(
-    valid_pairs: Tensor | None, sizes: tuple[int, int], most: int, seed: int, device: torch.device
-) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """The pairs looked at (pair, 2), which these are (pair) of those there are, and the shape of what there are."""
-    n_queries, n_keys = sizes
-    if valid_pairs is None:
-        rows = some_of(n_queries * n_keys, most, seed).to(device)
-        return torch.stack([rows // n_keys, rows % n_keys], -1), rows, sizes
-    here = f"{str(valid_pairs.dtype).removeprefix('torch.')} of shape {tuple(valid_pairs.shape)}"
-    if valid_pairs.dtype == torch.bool:
-        if valid_pairs.shape != sizes:
-            raise BadInput(f"Valid pairs are true or false for {n_queries} queries and {n_keys} keys; here: {here}.")
-        there = valid_pairs.flatten().nonzero().squeeze(-1)
-        rows = there[some_of(len(there), most, seed).to(there.device)].to(device)
-        pairs, listed = torch.stack([rows // n_keys, rows % n_keys], -1), sizes
-    else:
-        if valid_pairs.is_floating_point() or valid_pairs.ndim != 2 or valid_pairs.shape[-1] != 2:
-            raise BadInput(f"Pairs are whole numbers, (pair, 2): the row of a query and of a key; here: {here}.")
-        rows = some_of(len(valid_pairs), most, seed).to(device)
-        pairs, listed = valid_pairs.to(device).long()[rows], (len(valid_pairs),)
-        if bool(((pairs < 0) | (pairs >= pairs.new_tensor(sizes))).any()):
-            raise BadInput(f"A pair names a row that is not there: there are {n_queries} queries and {n_keys} keys.")
-    if not len(pairs):
-        raise BadInput("There is no valid pair of a query and a key: take more rows of each input.")
-    return pairs, rows, listed
-
-
-def _of_pairs(values: Tensor, what: str, listed: tuple[int, ...], rows: Tensor, batch: tuple[int, ...]) -> Tensor:
-    """What is given for each pair of the list, or for each query and key, of those that are looked at."""
-    leading = values.shape[: -len(listed)]
-    fits = len(leading) <= len(batch) and all(a in (1, b) for a, b in zip(leading[::-1], batch[::-1], strict=False))
-    if values.shape[-len(listed) :] != listed or not fits:
-        wanted = "one for each listed pair" if len(listed) == 1 else "one for each query and key"
-        raise BadInput(f"The {what} are {wanted}, {(*batch, *listed)}, not {tuple(values.shape)}.")
-    chosen = values.flatten(-len(listed))[..., rows].double()
-    if not bool(chosen.isfinite().all()):
-        raise BadInput(f"The {what} of pairs are finite: list only pairs that can attend (valid_pairs).")
-    return chosen.expand(*batch, -1)
 
 
 def _precise(*tensors: Tensor) -> torch.dtype:

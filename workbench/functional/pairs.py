@@ -60,3 +60,43 @@ def some_of(total: int, most: int, seed: int) -> Int[Tensor, "chosen"]:
         more = torch.randint(total, (most + most // 4,), generator=random)
         drawn = torch.cat([drawn, more]).unique()
     return drawn[torch.randperm(len(drawn), generator=random)[:most]].sort().values
+
+
+def chosen_pairs(
+    valid_pairs: Tensor | None, sizes: tuple[int, int], most: int, seed: int, device: torch.device
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """The pairs looked at (pair, 2), which these are (pair) of those there are, and the shape of what there are."""
+    n_queries, n_keys = sizes
+    if valid_pairs is None:
+        rows = some_of(n_queries * n_keys, most, seed).to(device)
+        return torch.stack([rows // n_keys, rows % n_keys], -1), rows, sizes
+    here = f"{str(valid_pairs.dtype).removeprefix('torch.')} of shape {tuple(valid_pairs.shape)}"
+    if valid_pairs.dtype == torch.bool:
+        if valid_pairs.shape != sizes:
+            raise BadInput(f"Valid pairs are true or false for {n_queries} queries and {n_keys} keys; here: {here}.")
+        there = valid_pairs.flatten().nonzero().squeeze(-1)
+        rows = there[some_of(len(there), most, seed).to(there.device)].to(device)
+        pairs, listed = torch.stack([rows // n_keys, rows % n_keys], -1), sizes
+    else:
+        if valid_pairs.is_floating_point() or valid_pairs.ndim != 2 or valid_pairs.shape[-1] != 2:
+            raise BadInput(f"Pairs are whole numbers, (pair, 2): the row of a query and of a key; here: {here}.")
+        rows = some_of(len(valid_pairs), most, seed).to(device)
+        pairs, listed = valid_pairs.to(device).long()[rows], (len(valid_pairs),)
+        if bool(((pairs < 0) | (pairs >= pairs.new_tensor(sizes))).any()):
+            raise BadInput(f"A pair names a row that is not there: there are {n_queries} queries and {n_keys} keys.")
+    if not len(pairs):
+        raise BadInput("There is no valid pair of a query and a key: take more rows of each input.")
+    return pairs, rows, listed
+
+
+def at_pairs(values: Tensor, what: str, listed: tuple[int, ...], rows: Tensor, batch: tuple[int, ...]) -> Tensor:
+    """What is given for each pair of the list, or for each query and key, of those that are looked at."""
+    leading = values.shape[: -len(listed)]
+    fits = len(leading) <= len(batch) and all(a in (1, b) for a, b in zip(leading[::-1], batch[::-1], strict=False))
+    if values.shape[-len(listed) :] != listed or not fits:
+        wanted = "one for each listed pair" if len(listed) == 1 else "one for each query and key"
+        raise BadInput(f"The {what} are {wanted}, {(*batch, *listed)}, not {tuple(values.shape)}.")
+    chosen = values.flatten(-len(listed))[..., rows].double()
+    if not bool(chosen.isfinite().all()):
+        raise BadInput(f"The {what} of pairs are finite: list only pairs that can attend (valid_pairs).")
+    return chosen.expand(*batch, -1)
