@@ -1,0 +1,62 @@
+"""One head's joint embedding as the cloud of points that the canvas draws."""
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from apps.views.qk_colours import Colour, painted
+from apps.views.qk_scatter import Cloud, Colours
+from apps.views.sprite import css
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workbench.analyses.embedding.colourings import Colouring
+    from workbench.analyses.embedding.joint_head import JointHead
+
+
+def cloud_of(found: "JointHead", *, noun: str, asked: str, modulo: int) -> Cloud:
+    """The cloud of a result; `asked` says all that was asked for, and `noun` what one input is."""
+    from workbench.analyses.embedding.colourings import colourings
+
+    norms = found.norms.double().numpy()
+    known = {
+        name: one if one.values is not None else replace(one, values=norms)
+        for name, one in colourings(found, modulo).items()
+    }
+    return Cloud(
+        name=hashlib.sha256(asked.encode()).hexdigest()[:6],
+        coordinates=found.coordinates.double().numpy(),
+        n_queries=int((~found.is_key).sum()),
+        labels=found.labels,
+        input=found.input.numpy(),
+        position=found.position.numpy(),
+        tags=found.tags,
+        texts=found.texts,
+        noun=noun,
+        strongest=found.strongest.numpy(),
+        weights=found.strongest_weights.numpy(),
+        colours=tuple(map(colours_of, known.values())),
+        sizes=found.value_norms.double().numpy(),
+    )
+
+
+def colours_of(colouring: "Colouring") -> Colours:
+    """A colouring with its colours on a light and on a dark page."""
+    light, dark = (painted(colouring, dark=dark) for dark in (False, True))
+    return Colours(
+        name=colouring.name,
+        index=light.index,
+        light=_css(light.palette),
+        dark=_css(dark.palette),
+        legend=light.legend,
+        numbers=_numbers(colouring),
+    )
+
+
+def _numbers(colouring: "Colouring") -> "np.ndarray | None":
+    return None if colouring.kind == "category" else colouring.values
+
+
+def _css(palette: tuple[Colour, ...]) -> tuple[str, ...]:
+    return tuple(map(css, palette))

@@ -1,0 +1,162 @@
+"""One head's queries and keys as points on a canvas: what the browser is sent, and what it tells back."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamlit.components import v2
+
+from apps.text import short, visible
+from apps.views.qk_scatter_data import encoded, levels, places
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SCRIPTS = ("qk_scatter_points.js", "qk_scatter_drawing.js", "qk_scatter.js")
+_STYLES = ("base.css", "qk_scatter.css")
+_SENTENCE = 240  # characters of an input that a hover shows
+_FREQUENT = 300  # tokens that the search offers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colours:
+    """One way to colour the points."""
+
+    name: str
+    index: "np.ndarray"
+    """(point,) 1 + the place among the colours, as uint8."""
+    light: Sequence[str]
+    """The colours on a light page."""
+    dark: Sequence[str]
+    legend: Mapping[str, Any]
+    """What they mean on a light page: `items` with a text each, or a scale from `low` to `high`."""
+    numbers: "np.ndarray | None" = None
+    """(point,) what a scale is about; NaN is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """Everything that stays while one head is looked at; points are all queries, then all keys."""
+
+    name: str
+    """A few letters that another picture of the points does not have: a lasso is only good for its own."""
+    coordinates: "np.ndarray"
+    """(point, 2 or 3); NaN has no place."""
+    n_queries: int
+    labels: Sequence[str]
+    input: "np.ndarray"
+    position: "np.ndarray"
+    tags: Sequence[str]
+    texts: Sequence[str]
+    """One an input."""
+    noun: str
+    """What one input is."""
+    strongest: "np.ndarray"
+    """(query, k) points of its most attended keys; -1 is none."""
+    weights: "np.ndarray"
+    colours: Sequence[Colours]
+    sizes: "np.ndarray | None" = None
+    """(point,) value norms; NaN is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the browser may change by itself, and then tells."""
+
+    colour: str = ""
+    show: str = "both"
+    size: bool = False
+    find: str = ""
+    exact: bool = False
+    point: int | None = None
+    selected: str = ""
+    """A region, as `qk_head_regions` reads it."""
+    isolated: tuple[str, ...] = ()
+    """Points outside any of these regions are hidden."""
+
+
+def qk_scatter(content: Mapping[str, Any], version: str, view: View, *, turn: int, key: str, on_view: Any) -> Any:
+    """Draw the points; what the reader changes is left as a mapping in `st.session_state[key].view`, turn and all.
+
+    `turn` is that of the last change that is answered: the browser ignores answers to what it has changed since.
+    """
+    values = asdict(view)
+    stamp = json.dumps(values, sort_keys=True)
+    data = {"version": version, "content": content, "view": {"values": values, "turn": turn, "stamp": stamp}}
+    return _component()(key=key, data=data, on_view_change=on_view)
+
+
+def cloud_data(cloud: Cloud) -> tuple[dict[str, Any], str]:
+    """The cloud as the browser reads it, and a name of its own: numbers as base64, texts once each."""
+    import numpy as np
+
+    shown = [visible(label) for label in cloud.labels]
+    words = {word: i for i, word in enumerate(dict.fromkeys(shown))}
+    tags = {tag: i for i, tag in enumerate(sorted({tag for tag in cloud.tags if tag}))}
+    content = {
+        "name": cloud.name,
+        "count": len(shown),
+        "queries": cloud.n_queries,
+        "dims": cloud.coordinates.shape[1],
+        "places": encoded(places(cloud.coordinates), np.uint16),
+        "words": list(words),
+        "bare": [bare(word) for word in words],
+        "word": encoded([words[word] for word in shown], np.uint32),
+        "frequent": [word for word, _ in Counter(map(bare, shown)).most_common(_FREQUENT) if word],
+        "input": encoded(cloud.input, np.uint32),
+        "input_word": cloud.noun,
+        "position": encoded(np.clip(cloud.position, 0, 65535), np.uint16),
+        "tags": list(tags),
+        "tag": encoded([tags.get(tag, 65535) for tag in cloud.tags], np.uint16) if tags else None,
+        "texts": [short(" ".join(text.split()), _SENTENCE) for text in cloud.texts],
+        "strongest": encoded(np.where(cloud.strongest < 0, 2**32 - 1, cloud.strongest), np.uint32),
+        "weights": encoded(np.round(np.nan_to_num(cloud.weights) * 255), np.uint8),
+        "each": cloud.strongest.shape[1],
+        "colourings": [_colours(one) for one in cloud.colours],
+        "sizes": _sizes(cloud.sizes),
+    }
+    return content, hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def bare(word: str) -> str:
+    """A token as it is looked for: without the marks of spaces around it, in small letters."""
+    return word.strip("␣⏎␍⇥⍽").lower()
+
+
+def _colours(one: Colours) -> dict[str, Any]:
+    import numpy as np
+
+    return {
+        "name": one.name,
+        "index": encoded(one.index, np.uint8),
+        "light": list(one.light),
+        "dark": list(one.dark),
+        "legend": dict(one.legend),
+        "numbers": None if one.numbers is None else levels(one.numbers),
+    }
+
+
+def _sizes(values: "np.ndarray | None") -> dict[str, Any] | None:
+    import numpy as np
+
+    if values is None or np.isnan(values).all():
+        return None
+    return {"name": "value norm", **levels(values), "middle": float(np.nanmedian(values)) or 1.0}
+
+
+@cache
+def _sources() -> tuple[str, str]:
+    folder = Path(__file__).parent
+    script, style = ("\n".join((folder / name).read_text("utf-8") for name in names) for names in (_SCRIPTS, _STYLES))
+    return script, style
+
+
+def _component() -> Callable[..., Any]:
+    """The mounting command, as `apps.views.component` makes them, of a component whose script is in several files."""
+    script, style = _sources()
+    return v2.component("workbench_qk_scatter", html='<div class="root"></div>', css=style, js=script)
