@@ -22,6 +22,9 @@ from workbench.testing import FAMILIES, example_input, tiny_model
 NAMES = tuple(index().analyses)
 HOSTILE = "<img src=x onerror=alert(1)></script> $x$"
 
+FEW = {"inputs": 6, "points": 120}
+"""How much of a corpus is enough to show something."""
+
 model_of = cache(tiny_model)
 
 
@@ -51,6 +54,8 @@ def example(name: str, family: str, prompt: str | None = None) -> dict:
         if p.required or p.kind in ("interventions", "sites"):
             value = by_kind[p.kind]
             values[p.name] = (value,) if p.type is tuple and p.kind == "prompt" else value
+        if p.name in FEW and any(q.kind == "corpus" for q in registry.get(name).params):
+            values[p.name] = FEW[p.name]
     return values
 
 

@@ -102,3 +102,18 @@ def labels(model: "LensModel", batch: Mapping[str, Tensor]) -> tuple[str, ...]:
         return ("CLS", "DIST", *(f"f{f},t{t}" for f in range(high) for t in range(wide)))
     frames = batch["input_features"].shape[-1] // 2  # Whisper's second convolution halves them
     return tuple(f"{i * 0.02:.2f}s" for i in range(frames))
+
+
+def seen(model: "LensModel", batch: Mapping[str, Tensor]) -> Tensor | None:
+    """The picture as the model sees it, (3, height, width) in 0..1: cut and scaled, without the processor's norms.
+
+    None where the input is no picture.
+    """
+    if "pixel_values" not in batch:
+        return None
+    pixels = batch["pixel_values"][0].detach().float().cpu()
+    processor = getattr(model.processor, "image_processor", model.processor)
+    mean, spread = (getattr(processor, name, None) for name in ("image_mean", "image_std"))
+    if mean is not None and spread is not None and getattr(processor, "do_normalize", True):
+        pixels = pixels * pixels.new_tensor(spread)[:, None, None] + pixels.new_tensor(mean)[:, None, None]
+    return pixels.clamp(0, 1)

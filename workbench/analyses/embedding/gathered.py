@@ -1,0 +1,215 @@
+"""Queries, keys, values and patterns of one attention over many inputs, read a layer at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench import functional, inputs as inputs_of
+from workbench.activations import Activations
+from workbench.analyses.attention.attention import sides
+from workbench.analyses.embedding.kept import kept_folder
+from workbench.capture import capture
+from workbench.corpora import Corpus, corpus
+from workbench.errors import BadInput
+from workbench.models.lens_model import LensModel
+from workbench.progress import track
+from workbench.store import ActivationStore
+from workbench.store.rows import Rows
+
+CACHE = "cache"
+"""Said for a store: a folder that the workbench keeps, and finds again by the model and the inputs."""
+FEWEST = 3
+"""Rows below which there is nothing to place."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OneLayer:
+    """What one layer's heads asked, offered and hold, a row of the sample each."""
+
+    queries: Float[Tensor, "query head d_head"]
+    """After rotary embedding where there is one."""
+    keys: Float[Tensor, "key kv_head d_head"]
+    values: Float[Tensor, "key kv_head d_head"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gathered:
+    """A sample of a corpus, whole inputs drawn with a seed, and what one attention does on it."""
+
+    model: LensModel
+    attention: str
+    texts: Corpus
+    inputs: tuple[Any, ...]
+    """The corpus as it was read: token ids in the place of texts that were too long."""
+    chosen: tuple[int, ...]
+    """Which inputs of the corpus are in the sample, in their order."""
+    rows: Rows
+    """Rows that ask; `input` counts within the corpus."""
+    key_rows: Rows
+    """Rows that are asked: the same ones, but in cross-attention."""
+    kept: Activations | ActivationStore
+
+    @property
+    def note(self) -> str:
+        """What was left out; "" when nothing was."""
+        count = sum(one is not whole for one, whole in zip(self.inputs, self.texts.inputs, strict=True))
+        cut = f"{count} inputs are longer than {self.model.name} reads: their first {self.model.n_ctx} tokens are read."
+        return " ".join(filter(None, [self.texts.note, cut if count else ""]))
+
+    @property
+    def causal(self) -> bool:
+        """Whether a row sees only those before it."""
+        stack, short = self.model.attention(self.attention)
+        return stack.row.causal and short != "cross_attn"
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the keys are other rows than the queries."""
+        return self.model.attention(self.attention)[1] == "cross_attn"
+
+    def layer(self, number: int) -> OneLayer:
+        """All rows of one layer, in float32 or better."""
+        q, k, v = (self._rows(site) for site in _sites(self.model, self.attention, number)[:3])
+        return OneLayer(queries=q, keys=k, values=v)
+
+    def patterns(self, layer: int) -> Iterator[tuple[int, Float[Tensor, "head query key"]]]:
+        """(input, pattern of every head on it), input by input."""
+        site = _sites(self.model, self.attention, layer)[3]
+        for place, number in enumerate(self.chosen):
+            yield number, _precise(self.kept.of_input(site, self._number(place)))
+
+    def pairs(self, *, most: int, seed: int) -> Int[Tensor, "pair 2"]:
+        """(row that asks, row that is asked) of pairs that can attend: within one input, none later if causal."""
+        return functional.attention_pairs(
+            self.rows.input,
+            self.rows.position,
+            self.key_rows.input,
+            self.key_rows.position,
+            causal=self.causal,
+            most=most,
+            seed=seed,
+        )
+
+    def _number(self, place: int) -> int:
+        """How the place-th chosen input is counted where it is kept: memory holds the chosen ones alone."""
+        return self.chosen[place] if isinstance(self.kept, ActivationStore) else place
+
+    def _rows(self, site: str) -> Tensor:
+        if isinstance(self.kept, Activations) or len(self.chosen) == len(self.kept.inputs):
+            found = self.kept.site(site)
+            assert isinstance(found, Tensor)
+            return _precise(found)
+        return _precise(torch.cat([self.kept.of_input(site, number) for number in self.chosen]))
+
+
+def gathered(
+    model: LensModel,
+    texts: Any,
+    *,
+    attention: str | None = None,
+    layers: Sequence[int] | None = None,
+    inputs: int | None = None,
+    points: int | None = None,
+    seed: int = 0,
+    store: str | Path | None = None,
+) -> Gathered:
+    """Run a model over a corpus and keep what its heads ask and offer.
+
+    `inputs` are drawn from the corpus with the seed; of these, whole inputs are drawn with the seed until they have
+    `points` rows: they are the sample. Without a store only the sample is run, and only `layers` are kept, in memory.
+    A store keeps every layer of all inputs that were drawn: it is written while the model runs, goes on where it
+    stopped, and any later sample of any layer is read from it ("cache" is one that the workbench keeps). Memory holds
+    one batch, and then one layer of the sample.
+    """
+    drawn = corpus(texts, reads=model.reads, limit=inputs, seed=seed)
+    name, query_side, key_side = sides(model, attention)
+    read = fitted(model, drawn.inputs)
+    lengths = [_length(model, one, query_side) for one in track(read, label="reading inputs")]
+    chosen = sample(lengths, points, seed)
+    if sum(lengths[i] for i in chosen) < FEWEST:
+        raise BadInput(
+            f"{drawn.name} gives {sum(lengths[i] for i in chosen)} tokens; at least {FEWEST} are needed to place them."
+        )
+    wanted = range(model.attention(name)[0].n_blocks) if store is not None or layers is None else layers
+    sites = [site for layer in wanted for site in _sites(model, name, layer)]
+    if store is None:
+        kept: Any = capture(model, [read[i] for i in chosen], sites, sort_by_length=True)
+        number = torch.tensor(chosen)
+    else:
+        folder = kept_folder(model, drawn, name) if store == CACHE else store
+        kept = capture(model, list(read), sites, store=folder, sort_by_length=True)
+        number = torch.arange(len(read))
+    return Gathered(
+        model=model,
+        attention=name,
+        texts=drawn,
+        inputs=read,
+        chosen=chosen,
+        rows=_chosen_rows(kept.rows(query_side), number, chosen),
+        key_rows=_chosen_rows(kept.rows(key_side), number, chosen),
+        kept=kept,
+    )
+
+
+def fitted(model: LensModel, texts: Sequence[Any]) -> tuple[Any, ...]:
+    """Inputs as the model can read them: texts with too many tokens for it are cut to the first ones."""
+    tokenizer, longest = inputs_of.tokenizer_of(model), model.n_ctx
+    if longest is None or not callable(tokenizer) or model.reads not in ("text", "text+image"):
+        return tuple(texts)
+    return tuple(_cut(tokenizer, one, longest) for one in texts)
+
+
+def _cut(tokenizer: Any, one: Any, longest: int) -> Any:
+    """Token ids where the text has too many of them, else the input as it was."""
+    if isinstance(one, tuple):
+        text = _cut(tokenizer, one[0], longest)
+        return one if text is one[0] else (text, *one[1:])
+    if not isinstance(one, str) or len(one) < longest:  # a token has at least one character
+        return one
+    ids = list(tokenizer(one.partition(inputs_of.TARGET_MARK)[0])["input_ids"])
+    return ids[:longest] if len(ids) > longest else one
+
+
+def sample(lengths: Sequence[int], points: int | None, seed: int) -> tuple[int, ...]:
+    """Whole inputs, drawn with the seed until they have `points` rows, at least one; a larger sample holds a smaller.
+
+    None takes all.
+    """
+    if points is None or sum(lengths) <= points:
+        return tuple(range(len(lengths)))
+    order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(seed)).tolist()
+    taken, total = [], 0
+    for number in order:
+        if taken and total + lengths[number] > points:
+            break
+        taken.append(number)
+        total += lengths[number]
+    return tuple(sorted(taken))
+
+
+def _length(model: LensModel, one: Any, side: str) -> int:
+    return len(model.labels(model.encode(one), side=side))
+
+
+def _sites(model: LensModel, attention: str, layer: int) -> tuple[str, str, str, str]:
+    stack, short = model.attention(attention)
+    at = f"{stack.prefix}.{layer}.{short}"
+    turned = "rot_" if f"{at}.rot_q" in model.sites else ""
+    return f"{at}.{turned}q", f"{at}.{turned}k", f"{at}.v", f"{at}.pattern"
+
+
+def _chosen_rows(rows: Rows, number: Tensor, chosen: Sequence[int]) -> Rows:
+    """The rows of the chosen inputs, with inputs counted as in the corpus."""
+    inputs = number[rows.input]
+    mine = torch.isin(inputs, torch.tensor(chosen))
+    label = tuple(text for text, kept in zip(rows.label, mine.tolist(), strict=True) if kept)
+    return Rows(input=inputs[mine], position=rows.position[mine], token=rows.token[mine], label=label)
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x.float() if x.dtype.itemsize < 4 else x
