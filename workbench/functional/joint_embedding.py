@@ -26,6 +26,7 @@ from workbench.functional.pair_distances import (
     stage,
 )
 from workbench.functional.pairs import at_pairs, chosen_pairs
+from workbench.functional.projection import in_double
 
 STAGES = ("before", "translated", "aligned")
 DISTANCES = ("cosine", "euclidean")
@@ -103,9 +104,9 @@ def joint_qk(
     """
     _check_shapes(queries, keys)
     batch, sizes = tuple(queries.shape[:-2]), (queries.shape[-2], keys.shape[-2])
-    pairs, rows, listed = chosen_pairs(valid_pairs, sizes, max_pairs, seed, queries.device)
+    q, k = in_double(queries), in_double(keys)
+    pairs, rows, listed = chosen_pairs(valid_pairs, sizes, max_pairs, seed, q.device)
     query, key = pairs.unbind(-1)
-    q, k = queries.double(), keys.double()
     of_query, of_key = _squared_norms(q, "queries"), _squared_norms(k, "keys")
     mean_query, mean_key = q.mean(-2), k.mean(-2)
     translation = mean_query - mean_key
@@ -144,8 +145,9 @@ def joint_qk(
         target = column(at_pairs(scores, "scores", listed, rows, batch), valid)
         of_scores = correlations([one._replace(dots=target) for one in stages], plain)
 
-    precise = _precise(queries, keys)
-    translation, scale = translation.to(precise), t.sqrt().where(taken, 1.0).to(precise)
+    translation, scale = (
+        x.to(queries.device, _precise(queries, keys)) for x in (translation, t.sqrt().where(taken, 1))
+    )
     placed_queries, placed_keys = align(queries, keys, translation, scale)
     return JointQK(
         queries=placed_queries,

@@ -96,7 +96,7 @@ def at_pairs(values: Tensor, what: str, listed: tuple[int, ...], rows: Tensor, b
     if values.shape[-len(listed) :] != listed or not fits:
         wanted = "one for each listed pair" if len(listed) == 1 else "one for each query and key"
         raise BadInput(f"The {what} are {wanted}, {(*batch, *listed)}, not {tuple(values.shape)}.")
-    chosen = values.flatten(-len(listed))[..., rows].double()
+    chosen = values.to(rows.device).flatten(-len(listed))[..., rows].double()
     if not bool(chosen.isfinite().all()):
         raise BadInput(f"The {what} of pairs are finite: list only pairs that can attend (valid_pairs).")
     return chosen.expand(*batch, -1)
