@@ -18,6 +18,7 @@ CAPABILITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "logits": ("a trained head that answers: of a language model or a classifier", ("smollm2-135m", "tiny:gpt2")),
     "norms": ("norms and output maps known as numbers", ("smollm2-135m", "tiny:gpt2")),
     "decomposition": ("blocks and a head whose every map is known", ("smollm2-135m", "tiny:gpt2")),
+    "qk-maps": ("maps to queries, keys and values known as numbers", ("smollm2-135m", "tiny:gpt2")),
     "causal": ("causal attention", ("smollm2-135m", "tiny:gpt2")),
     "gradients": ("gradients at its sites", ("smollm2-135m", "tiny:gpt2")),
 }

@@ -11,7 +11,7 @@ from workbench import inputs
 from workbench.errors import BadInput, UnknownName, UnsupportedModel
 from workbench.models.architectures import ARCHITECTURES, ATTENTION_SITES, Architecture, Stack, row_name
 from workbench.models.lens_model import Blocks, LensModel, Sizes
-from workbench.models.linear_maps import known
+from workbench.models.linear_maps import heads_known, known
 from workbench.models.sites import Place, Site, Sum, axes
 
 SIZE_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -64,7 +64,7 @@ def adapt(
         stacks=stacks,
         sites=MappingProxyType(sites),
         capabilities=_capabilities(row, stacks, sites, readable, answers)
-        | set(known(module, row, stacks, base, answers=answers)),
+        | {*known(module, row, stacks, base, answers=answers), *heads_known(module, stacks)},
         info=MappingProxyType(notes),
     )
     return _tried(model) if guessed else model

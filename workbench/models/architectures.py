@@ -18,8 +18,11 @@ class AttentionRow:
     module: str | None
     """Path of the module that calls transformers' attention function; None where `places` name every site."""
     o_proj: str | None = None
+    q_proj: str | None = None
+    """Where its queries come from, like a place: "self_attn.q_proj | heads", or one part of a fused projection; None
+    where the place of the site `q` is the linear map itself. So are keys and values."""
+    k_proj: str | None = None
     v_proj: str | None = None
-    """Where its values come from, like a place: "self_attn.v_proj | heads", or one part of a fused projection."""
     o_scale: str | None = None
     """A module applied to the output of `o_proj` before it is added (DINOv2's layer scale)."""
     rotary: bool = False
@@ -123,7 +126,15 @@ def _rotary(at: str) -> dict[str, str]:
 GPT2 = Stack(
     blocks="h",
     places=_pre("attn", "mlp", pre="mlp.c_fc", post="<mlp.c_proj"),
-    attention={"attn": AttentionRow(module="attn", o_proj="attn.c_proj", v_proj="attn.c_attn | thirds:2")},
+    attention={
+        "attn": AttentionRow(
+            module="attn",
+            o_proj="attn.c_proj",
+            q_proj="attn.c_attn | thirds:0",
+            k_proj="attn.c_attn | thirds:1",
+            v_proj="attn.c_attn | thirds:2",
+        )
+    },
     mlp=MlpRow(inner="mlp.c_fc", outer="mlp.c_proj", activation="mlp.act"),
     embed="wte",
     pos_embed="wpe",
@@ -183,7 +194,11 @@ BERT = Stack(
     },
     attention={
         "attn": AttentionRow(
-            module="attention.self", o_proj="attention.output.dense", v_proj="attention.self.value | heads"
+            module="attention.self",
+            o_proj="attention.output.dense",
+            q_proj="attention.self.query | heads",
+            k_proj="attention.self.key | heads",
+            v_proj="attention.self.value | heads",
         )
     },
     mlp=MlpRow(inner="intermediate.dense", outer="output.dense", activation="intermediate.intermediate_act_fn"),
@@ -215,7 +230,15 @@ DISTILBERT = Stack(
         "mlp_out": "ffn",
         "resid_post": "output_layer_norm",
     },
-    attention={"attn": AttentionRow(module="attention", o_proj="attention.out_lin", v_proj="attention.v_lin | heads")},
+    attention={
+        "attn": AttentionRow(
+            module="attention",
+            o_proj="attention.out_lin",
+            q_proj="attention.q_lin | heads",
+            k_proj="attention.k_lin | heads",
+            v_proj="attention.v_lin | heads",
+        )
+    },
     mlp=MlpRow(inner="ffn.lin1", outer="ffn.lin2", activation="ffn.activation"),
     embed="embeddings.word_embeddings",
     pos_embed="embeddings.position_embeddings",
@@ -236,7 +259,15 @@ ALBERT = Stack(
         "mlp_out": "ffn_output",
         "resid_post": "full_layer_layer_norm",
     },
-    attention={"attn": AttentionRow(module="attention", o_proj="attention.dense", v_proj="attention.value | heads")},
+    attention={
+        "attn": AttentionRow(
+            module="attention",
+            o_proj="attention.dense",
+            q_proj="attention.query | heads",
+            k_proj="attention.key | heads",
+            v_proj="attention.value | heads",
+        )
+    },
     mlp=MlpRow(inner="ffn", outer="ffn_output", activation="activation"),
     embed="embeddings.word_embeddings",
     pos_embed="embeddings.position_embeddings",
@@ -248,7 +279,11 @@ ALBERT = Stack(
 )
 
 _T5_SELF = AttentionRow(
-    module="layer.0.SelfAttention", o_proj="layer.0.SelfAttention.o", v_proj="layer.0.SelfAttention.v | heads"
+    module="layer.0.SelfAttention",
+    o_proj="layer.0.SelfAttention.o",
+    q_proj="layer.0.SelfAttention.q | heads",
+    k_proj="layer.0.SelfAttention.k | heads",
+    v_proj="layer.0.SelfAttention.v | heads",
 )
 
 
@@ -290,6 +325,8 @@ T5_DECODER = Stack(
         "cross_attn": AttentionRow(
             module="layer.1.EncDecAttention",
             o_proj="layer.1.EncDecAttention.o",
+            q_proj="layer.1.EncDecAttention.q | heads",
+            k_proj="layer.1.EncDecAttention.k | heads",
             v_proj="layer.1.EncDecAttention.v | heads",
             writes="cross_attn_out",
         ),
@@ -317,10 +354,18 @@ T5_DECODER_GATED = replace(
 _CROSS = AttentionRow(
     module="encoder_attn",
     o_proj="encoder_attn.out_proj",
+    q_proj="encoder_attn.q_proj | heads",
+    k_proj="encoder_attn.k_proj | heads",
     v_proj="encoder_attn.v_proj | heads",
     writes="cross_attn_out",
 )
-_SELF = AttentionRow(module="self_attn", o_proj="self_attn.out_proj", v_proj="self_attn.v_proj | heads")
+_SELF = AttentionRow(
+    module="self_attn",
+    o_proj="self_attn.out_proj",
+    q_proj="self_attn.q_proj | heads",
+    k_proj="self_attn.k_proj | heads",
+    v_proj="self_attn.v_proj | heads",
+)
 _FC = MlpRow(inner="fc1", outer="fc2", activation="activation_fn")
 _MLP_FC = MlpRow(inner="mlp.fc1", outer="mlp.fc2", activation="mlp.activation_fn")
 BART_ENCODER = Stack(
@@ -392,10 +437,17 @@ WHISPER_DECODER = replace(
     side="target",
 )
 
+_VIT = AttentionRow(
+    module="attention",
+    o_proj="attention.o_proj",
+    q_proj="attention.q_proj | heads",
+    k_proj="attention.k_proj | heads",
+    v_proj="attention.v_proj | heads",
+)
 VIT = Stack(
     blocks="layers",
     places=_pre("attention", "mlp", pre="mlp.fc1", post="<mlp.fc2"),
-    attention={"attn": AttentionRow(module="attention", o_proj="attention.o_proj", v_proj="attention.v_proj | heads")},
+    attention={"attn": _VIT},
     mlp=_MLP_FC,
     embed="embeddings",
     ln_final="layernorm",
@@ -407,14 +459,7 @@ DINOV2 = replace(
     VIT,
     blocks="encoder.layer",
     places=_pre("layer_scale1", "layer_scale2", pre="mlp.fc1", post="<mlp.fc2"),
-    attention={
-        "attn": AttentionRow(
-            module="attention",
-            o_proj="attention.o_proj",
-            v_proj="attention.v_proj | heads",
-            o_scale="layer_scale1",
-        )
-    },
+    attention={"attn": replace(_VIT, o_scale="layer_scale1")},
     mlp=replace(_MLP_FC, scale="layer_scale2"),
     norm1="norm1",
     norm2="norm2",
@@ -471,7 +516,15 @@ ATTENTION_ONLY = Stack(
         "attn_out": "hook_attn_out",
         "resid_post": "",
     },
-    attention={"attn": AttentionRow(module=None, o_proj="attn.W_O", v_proj="attn.W_V | heads")},
+    attention={
+        "attn": AttentionRow(
+            module=None,
+            o_proj="attn.W_O",
+            q_proj="attn.W_Q | heads",
+            k_proj="attn.W_K | heads",
+            v_proj="attn.W_V | heads",
+        )
+    },
     embed="embed",
     pos_embed="pos_embed",
     ln_final="ln_final",
@@ -481,7 +534,10 @@ ATTENTION_ONLY = Stack(
 OPT = replace(
     GPT2,
     blocks="decoder.layers",
-    places=_pre("self_attn", "fc2", pre="fc1", post="<fc2"),
+    places={
+        **_pre("self_attn", "fc2", pre="fc1", post="<fc2"),
+        "attn.q": "self_attn.q_proj | heads",  # as Whisper's
+    },
     attention={"attn": _SELF},
     mlp=_FC,
     embed="decoder.embed_tokens",

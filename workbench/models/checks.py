@@ -15,7 +15,7 @@ from workbench import progress
 from workbench.errors import WorkbenchError
 from workbench.hooks import editing, reading
 from workbench.models.lens_model import Blocks, LensModel, known_names
-from workbench.models.replay import replay_gap
+from workbench.models.replay import reads_gap, replay_gap, with_read_inputs
 from workbench.models.sites import Sum, first_tensor
 from workbench.models.weights import not_finite
 
@@ -95,11 +95,20 @@ def mistrusted(model: LensModel) -> tuple[set[str], dict[str, str]]:
     if not checkable or not _maps_gap(model, values, output) <= PARITY.get(model.dtype, 1e-3):
         for capability in model.capabilities & {"norms", "decomposition"}:
             why.setdefault(capability, "its blocks or its head do more than their norms and linear maps say")
+    if "qk-maps" in model.capabilities and not _reads_gap(model, batch) <= PARITY.get(model.dtype, 1e-3):
+        why["qk-maps"] = "its queries, keys or values are not what their linear maps say"
     return sites, why
 
 
 def _maps_gap(model: LensModel, values: dict[str, Tensor], output: Any) -> float:
     return replay_gap(model, values, output.logits if "logits" in model.capabilities else None)
+
+
+def _reads_gap(model: LensModel, batch: dict[str, Tensor]) -> float:
+    watched = with_read_inputs(model)
+    with model.lock, reading(watched, watched.sites) as values:
+        model.module(**batch)
+    return reads_gap(model, values)
 
 
 def _sample(model: LensModel) -> dict[str, Tensor]:
@@ -233,6 +242,11 @@ def _head(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
 
 @torch.no_grad()
 def _maps(model: LensModel, batch: dict[str, Tensor]) -> Iterator[Check]:
+    if "qk-maps" in model.capabilities:
+        gap = _reads_gap(model, batch)
+        detail = f"queries, keys and values by their maps are what the model has, to {gap:.1e} of their size"
+        passed = gap <= PARITY.get(model.dtype, 1e-3)
+        yield Check(name="queries, keys and values as numbers", passed=passed, detail=detail, value=gap)
     if "decomposition" not in model.capabilities:
         return
     with model.lock, reading(model, model.sites) as values:

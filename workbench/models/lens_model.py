@@ -86,7 +86,7 @@ class LensModel:
     sites: Mapping[str, Site]
     capabilities: frozenset[str]
     """What analyses may ask for: text, image, audio, pattern, qk, z, resid, attn_out, mlp_out, mlp, readout,
-    direct-logits, logits, norms, decomposition, causal, gradients."""
+    direct-logits, logits, norms, decomposition, qk-maps, causal, gradients."""
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Where it comes from: source, revision, licence, notes."""
 
@@ -334,11 +334,37 @@ class LensModel:
         """
         return linear_maps.output_map(self, attention, layer)
 
+    def query_map(
+        self, attention: str | None, layer: int
+    ) -> tuple[Float[Tensor, "d_model head d_head"], Float[Tensor, "head d_head"]]:
+        """How one layer's heads make queries: W_Q per head and its bias, before rotary embedding. Needs `qk-maps`.
+
+        q = x W_Q + b of what the attention reads: the normed stream in pre-norm families. No scale is in it. Exact for
+        any linear module, quantised or not.
+        """
+        return linear_maps.head_reads(self, "q", attention, layer)
+
+    def key_map(
+        self, attention: str | None, layer: int
+    ) -> tuple[Float[Tensor, "d_model kv_head d_head"], Float[Tensor, "kv_head d_head"]]:
+        """How one layer's heads make keys: W_K per kv head and its bias, as `query_map`. Needs `qk-maps`.
+
+        Cross-attention makes them of the other side's last state.
+        """
+        return linear_maps.head_reads(self, "k", attention, layer)
+
     def value_map(
         self, attention: str | None, layer: int
     ) -> tuple[Float[Tensor, "d_model kv_head d_head"], Float[Tensor, "kv_head d_head"]]:
-        """How one layer's heads read: W_V per kv head and its bias. Needs `decomposition`."""
-        return linear_maps.value_map(self, attention, layer)
+        """How one layer's heads read: W_V per kv head and its bias. Needs `qk-maps` or `decomposition`."""
+        return linear_maps.head_reads(self, "v", attention, layer)
+
+    def normed_queries(self, attention: str | None = None) -> bool:
+        """Whether queries and keys go through norms of their own between their maps and the scores.
+
+        Told by the names of the attention's modules (q_norm, k_layernorm ...).
+        """
+        return linear_maps.normed_reads(self, attention)
 
     def mlp_map(self, layer: int, prefix: str | None = None) -> MlpMap | None:
         """The linear maps and the activation of one block's MLP; None where it has none. Needs `decomposition`."""

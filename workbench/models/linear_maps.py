@@ -4,7 +4,8 @@ Weights that lie open are taken as they are, without a copy; of any other linear
 found by passing unit vectors through it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from workbench.errors import MissingCapability
 from workbench.models.sites import layout
 
 if TYPE_CHECKING:
-    from workbench.models.lens_model import LensModel
+    from workbench.models.lens_model import Blocks, LensModel
 
 Activation = Callable[[Tensor], Tensor]
 """A function of single numbers, whatever the shape."""
@@ -29,6 +30,11 @@ FUNCTIONS: Mapping[str, Activation] = MappingProxyType(
 
 NORMS = ("norm1", "norm_cross", "norm2")
 """The norms a block may have, in the order in which the stream meets them."""
+
+READS: Mapping[str, str] = MappingProxyType({"q": "queries", "k": "keys", "v": "values"})
+"""What a head makes of the stream, by the last part of the site's name."""
+
+_QUERY_OR_KEY = re.compile(r"(^|_)(q|k|qk|query|key)(_|norm|layernorm|$)")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -130,17 +136,48 @@ def output_map(model: "LensModel", attention: str | None, layer: int) -> tuple[T
     return project.weight.unflatten(0, (sizes.n_heads, sizes.d_head)), bias
 
 
-def value_map(model: "LensModel", attention: str | None, layer: int) -> tuple[Tensor, Tensor]:
-    """See `LensModel.value_map`."""
+def head_reads(model: "LensModel", part: str, attention: str | None, layer: int) -> tuple[Tensor, Tensor]:
+    """See `LensModel.query_map`, `key_map` and `value_map`; `part` is q, k or v."""
     stack, short = model.attention(attention)
-    row, sizes = stack.row.attention[short], stack.sizes
-    if row.v_proj is None:
-        raise MissingCapability(f"The row of {model.family} does not say which module gives {attention}'s values.")
-    path, _, cut = row.v_proj.partition(" | ")
+    sizes, found = stack.sizes, read_by(model.module, stack, short, part)
+    if found is None:
+        raise MissingCapability(
+            f"The row of {model.family} does not say which module gives {attention or short}'s {READS[part]}."
+        )
+    path, cut = found
     project = linear_map(_at(model, f"{stack.paths[layer]}.{path}"), sizes.d_model, _like(model))
     view = layout(cut, sizes.d_head).view
     weight = view(project.weight)
     return weight, weight.new_zeros(weight.shape[1:]) if project.bias is None else view(project.bias)
+
+
+def read_by(module: nn.Module, stack: "Blocks", short: str, part: str) -> tuple[str, str] | None:
+    """(module in a block, layout) of the linear map that gives queries, keys or values; None if the row names none."""
+    named: str | None = getattr(stack.row.attention[short], f"{part}_proj")
+    path, _, cut = (named or stack.row.places.get(f"{short}.{part}", "")).partition(" | ")
+    if not path or path.startswith("<") or not _there(module, f"{stack.paths[0]}.{path}"):
+        return None
+    weight = getattr(module.get_submodule(f"{stack.paths[0]}.{path}"), "weight", None)
+    linear = isinstance(weight, Tensor) and weight.ndim == 2  # a place may also be a norm, or a point to hook
+    return (path, cut) if named or linear else None
+
+
+def normed_reads(model: "LensModel", attention: str | None) -> bool:
+    """See `LensModel.normed_queries`."""
+    stack, short = model.attention(attention)
+    path = stack.row.attention[short].module
+    if path is None:
+        return False
+    names = (name.lower() for name, _ in _at(model, f"{stack.paths[0]}.{path}").named_children())
+    return any("norm" in name and _QUERY_OR_KEY.search(name) for name in names)
+
+
+def heads_known(module: nn.Module, stacks: Iterable["Blocks"]) -> Iterator[str]:
+    """The capability of a model all of whose heads read and write by maps that its row names: `qk-maps`."""
+    rows = [(stack, short, row) for stack in stacks for short, row in stack.row.attention.items()]
+    named = all(row.o_proj and all(read_by(module, stack, short, part) for part in READS) for stack, short, row in rows)
+    if rows and named:
+        yield "qk-maps"
 
 
 def mlp_map(model: "LensModel", layer: int, prefix: str | None = None) -> MlpMap | None:
@@ -218,11 +255,14 @@ def known(module: nn.Module, row: Any, stacks: Any, base: str, *, answers: bool)
             return
     yield "norms"
     for stack in stacks:
-        paths = [attention.v_proj for attention in stack.row.attention.values()]
+        if not all(read_by(module, stack, short, "v") for short in stack.row.attention):
+            return
+        mlp, paths = stack.row.mlp, []
         if "mlp_out" in stack.row.places:
-            mlp = stack.row.mlp
-            paths += [None] if mlp is None else [mlp.inner, mlp.outer, mlp.activation, mlp.linear or mlp.inner]
-        if not all(path and _there(module, f"{stack.paths[0]}.{path.partition(' | ')[0]}") for path in paths):
+            if mlp is None:
+                return
+            paths = [mlp.inner, mlp.outer, mlp.activation, mlp.linear or mlp.inner]
+        if not all(_there(module, f"{stack.paths[0]}.{path}") for path in paths):
             return
     head = [path.replace("~", base) for path in head_paths(module, row)]
     if not answers or (head and all(_one_step(module, path, row.norm_offset) for path in head)):

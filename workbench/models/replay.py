@@ -1,12 +1,17 @@
 """A forward pass done again from maps as numbers and the attention patterns it had: whether the maps say all."""
 
+import itertools
 from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from workbench.models.lens_model import Blocks, LensModel
+from workbench.models.linear_maps import READS, read_by
+from workbench.models.sites import RESID, Place, Site
 
 
 @torch.no_grad()
@@ -60,6 +65,39 @@ def replay_gap(model: LensModel, values: Mapping[str, Tensor], logits: Tensor | 
     if logits.ndim == 2:
         state = state[:, -1 if model.main.causal else 0]
     return max(gap, _gap(state, logits[..., answers], size=logits))
+
+
+def with_read_inputs(model: LensModel) -> LensModel:
+    """The model with sites of what the maps of its queries, keys and values read: "blocks.0.attn.q_input" ..."""
+    inputs: dict[str, Site] = {}
+    for stack in model.stacks:
+        for short, part in itertools.product(stack.attentions, READS):
+            if (found := read_by(model.module, stack, short, part)) is not None:
+                for i, path in enumerate(stack.paths):
+                    name = f"{stack.prefix}.{i}.{short}.{part}_input"
+                    inputs[name] = Site(
+                        name, RESID, Place(f"{path}.{found[0]}", "in", call=i if stack.row.repeated else None)
+                    )
+    return replace(model, sites=MappingProxyType({**model.sites, **inputs}))
+
+
+@torch.no_grad()
+def reads_gap(model: LensModel, values: Mapping[str, Tensor]) -> float:
+    """How far queries, keys and values by their maps are from those at the sites, as a share of the largest.
+
+    `values` are those of all sites of `with_read_inputs`. Only what is read before any rotary embedding is compared.
+    """
+    came = [site.removesuffix("_input") for site in values if site.endswith("_input")]
+    gaps = [_read_gap(model, site, values[site], values[f"{site}_input"]) for site in came if site in values]
+    return max(gaps, default=torch.inf)
+
+
+def _read_gap(model: LensModel, site: str, real: Tensor, reads: Tensor) -> float:
+    prefix, layer, short, part = site.split(".")
+    maps = {"q": model.query_map, "k": model.key_map, "v": model.value_map}
+    weight, bias = maps[part](f"{prefix}.{short}", int(layer))
+    found = torch.einsum("...m,mhd->...hd", reads, weight) + bias
+    return _gap(found.view(real.shape), real) if found.numel() == real.numel() else torch.inf
 
 
 def _attended(model: LensModel, name: str, layer: int, pattern: Tensor, reads: Tensor) -> Tensor:
