@@ -64,9 +64,10 @@ def fetched(archive: Archive, registry: str, path: Path) -> Path:
     return path
 
 
-def kept(key: str, what: str, place: str, make: cache.Maker) -> Path:
+def kept(key: str, what: str, place: str, make: cache.Maker, *, skipped: str | None = None) -> Path:
     """The folder of the entry `key` of the cache, filled by `make` if need be; `place` is where that looks.
 
+    `skipped` says why that is not to be asked: a switch that is set, besides the workbench's own.
     Raises `Unavailable` with all that was tried, and what is always there instead.
     """
     tried = [f"the cache {cache.entry_path(key)}: not there"]
@@ -75,14 +76,15 @@ def kept(key: str, what: str, place: str, make: cache.Maker) -> Path:
             return folder
     except BadFile as error:
         tried = [f"the cache: {error}"]
-    if is_offline():
-        tried.append(f"{place}: skipped, {OFFLINE} is set")
+    switch = OFFLINE if is_offline() else skipped
+    if switch:
+        tried.append(f"{place}: skipped, {switch} is set")
     else:
         try:
             return cache.filled(key, make)
         except (Unavailable, BadFile, OSError) as error:
             tried.append(f"{place}: {error}")
-    advice = f"unset {OFFLINE}" if is_offline() else "check the network connection"
+    advice = f"unset {switch}" if switch else "check the network connection"
     listed = "; ".join(reason.rstrip(".") for reason in tried)
     raise Unavailable(
         f"The corpus {what} could not be had. Tried {listed}. To go on, {advice}, give a file, a folder or a list, or "

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from workbench.corpora import drawing
+from workbench.corpora import drawing, tables
 from workbench.corpora.form import Corpus
 from workbench.errors import BadFile, BadInput
 
@@ -12,11 +12,14 @@ Take = Callable[[int], Sequence[int]]
 NAMED = 3  # files named in a note; the others are counted
 
 
-def lines(path: Path, reads: str, take: Take) -> Corpus:
-    """The corpus of a file that holds one input a line; blank lines are left out and counted."""
+def lines(path: Path, reads: str, column: str | None, take: Take) -> Corpus:
+    """The corpus of a file that holds one input a line, or a table; blank lines are left out and counted."""
     if reads not in ("text", "text+image"):
         raise BadInput(f"{path} is a file; give a folder of {'images' if reads == 'image' else '.wav files'}.")
-    found = _text(path).splitlines()
+    text = _text(path)
+    if path.suffix.lower() in tables.KINDS:
+        return tables.table(path, text, reads, column, take)
+    found = text.splitlines()
     kept = [line.strip() for line in found if line.strip()]
     if not kept:
         raise BadInput(f"{path} holds no text: write one input a line.")

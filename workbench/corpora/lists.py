@@ -1,9 +1,11 @@
-"""Inputs that are already in memory: lists of texts, pictures or sounds."""
+"""Inputs that are already in memory: lists of texts, pictures or sounds, and data sets with columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.corpora import drawing
+from workbench.corpora.columns import group_column, input_column
 from workbench.corpora.form import Corpus
 from workbench.errors import BadInput
 
@@ -12,6 +14,10 @@ Take = Callable[[int], Sequence[int]]
 
 def listed(source: Any, reads: str, take: Take) -> Corpus:
     """The corpus of a list; empty texts are left out and counted, anything else that does not fit is refused."""
+    if isinstance(source, Mapping):
+        raise BadInput(f"Choose one part of the mapping, such as data[{str(next(iter(source), 'train'))!r}].")
+    if getattr(source, "ndim", None) == 1 and hasattr(source, "tolist"):  # a column of a frame
+        source = source.tolist()
     if isinstance(source, bytes | bytearray) or not isinstance(source, Sequence):
         raise BadInput(f"A corpus is made of a name, a path or a list, not of {_kind(source)}.")
     items = [checked(x, reads, number) for number, x in enumerate(source)]
@@ -23,8 +29,65 @@ def listed(source: Any, reads: str, take: Take) -> Corpus:
         name="list",
         reads=reads,
         inputs=tuple(kept[i] for i in take(len(kept))),
-        note=f"{empty} empty texts were left out." if empty else "",
+        note=f"{empty} empty text{'s' * (empty != 1)} left out." if empty else "",
     )
+
+
+def dataset(source: Any, reads: str, limit: int | None, seed: int) -> Corpus:
+    """The corpus of a `datasets.Dataset`, or of anything with `column_names`, a length and rows by number.
+
+    Rows without an input are left out and counted; labels are groups.
+    """
+    names = [str(name) for name in source.column_names]
+    if not hasattr(source, "__len__"):
+        raise BadInput(f"A {type(source).__name__} has no end: take the rows you want first, into a list.")
+    if not len(source):
+        raise BadInput("The data set has no rows.")
+    fitting = [name for name in names if _fits(_first(source, name), reads)]
+    column = input_column(names, fitting, reads, None, "The data set")
+    group = group_column(names, column)
+    read = _only(source, [column, *([group] if group else [])])
+    kept: dict[int, Any] = {}
+    places = drawing.order(len(source), seed) if limit else range(len(source))
+    missing = 0
+    for place in places:
+        value = read[place][column]
+        if value is None or (isinstance(value, str) and not value.strip()):
+            missing += 1
+        else:
+            kept[place] = checked(value, reads, place)
+        if len(kept) == limit:
+            break
+    if not kept:
+        raise BadInput(f"The column {column!r} of the data set is empty.")
+    chosen = sorted(kept)
+    named = getattr(getattr(source, "features", {}).get(group), "names", ()) if group else ()
+    return Corpus(
+        name=str(getattr(getattr(source, "info", None), "dataset_name", None) or "data set"),
+        reads=reads,
+        inputs=tuple(kept[place] for place in chosen),
+        groups=tuple(_named(read[place][group], named) for place in chosen) if group else (),
+        note=f"{missing} row{'s' * (missing != 1)} without an input left out." if missing else "",
+    )
+
+
+def _only(source: Any, columns: list[str]) -> Any:
+    return source.select_columns(columns) if hasattr(source, "select_columns") else source
+
+
+def _first(source: Any, column: str) -> Any:
+    read = _only(source, [column])
+    return next((value for i in range(min(len(read), 20)) if (value := read[i][column]) is not None), None)
+
+
+def _fits(value: Any, reads: str) -> bool:
+    return isinstance(value, str) if reads == "text" else reads == "image" and _is_picture(value)
+
+
+def _named(value: Any, names: Sequence[str]) -> str:
+    if value is None:
+        return ""
+    return str(names[value]) if isinstance(value, int) and 0 <= value < len(names) else str(value)
 
 
 def checked(x: Any, reads: str, number: int) -> Any:

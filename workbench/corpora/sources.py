@@ -26,8 +26,8 @@ def corpus(source: Any, *, reads: str = "text", limit: int | None = None, seed: 
 
     `source` is "example" (built in), "brown" (English with parts of speech), "scikit-image" (photographs),
     "hf:OWNER/NAME[/CONFIG[/SPLIT]][:COLUMN]" (a data set on the Hugging Face hub), the path of a text file with one
-    input a line (also .csv, .tsv and .jsonl with a column of text), a folder of images or of .wav files, several
-    lines of text, a list, a `datasets.Dataset`, or a `Corpus`.
+    input a line, of a table (.csv, .tsv, .jsonl or .parquet, with ":COLUMN" after it if need be), of a folder of
+    images or of .wav files, several lines of text, a list, a `datasets.Dataset`, or a `Corpus`.
 
     `reads` is what the model reads, as in `model.reads`. `limit` draws that many with `seed` and keeps their order;
     a larger draw with the same seed holds every smaller one. Raises `BadInput` for what cannot be read, `Unavailable`
@@ -66,19 +66,42 @@ def _read(source: Any, reads: str, limit: int | None, seed: int) -> Corpus:
     if isinstance(source, str) and "\n" in source:
         source = [line.strip() for line in source.splitlines() if line.strip()]
     if isinstance(source, str | Path):
-        from workbench.corpora import files
+        return _named(str(source), reads, limit, seed)
+    from workbench.corpora.lists import dataset, listed
 
-        if not str(source).strip():
-            raise BadInput(f"Say which inputs: {OFFER}.")
-        path = Path(source).expanduser()
-        if path.is_dir():
-            return files.folder(path, reads, limit, seed)
-        if path.is_file():
-            return files.lines(path, reads, take)
-        raise BadInput(
-            f"There is no corpus, file or folder called {str(source)[:120]!r}. Give {OFFER}; "
-            "a single text goes in a list."
-        )
-    from workbench.corpora.lists import listed
-
+    if hasattr(source, "column_names"):
+        return dataset(source, reads, limit, seed)
     return listed(source, reads, take)
+
+
+def _named(source: str, reads: str, limit: int | None, seed: int) -> Corpus:
+    """What a name or a path stands for."""
+    from workbench.corpora import files, parquet
+
+    if not source.strip():
+        raise BadInput(f"Say which inputs: {OFFER}.")
+    if source.startswith(HUB):
+        from workbench.corpora.hub_data import hub_data
+
+        return hub_data(source, reads, limit, seed)
+    path, column = _path(source), None
+    if path is None and ":" in source:
+        head, _, column = source.rpartition(":")
+        path = _path(head)
+    if path and path.is_dir() and column is None:
+        return files.folder(path, reads, limit, seed)
+    if path and path.is_file() and path.suffix == ".parquet":
+        return parquet.read([path], reads, column, limit, seed, path.name)[0]
+    if path and path.is_file():
+        return files.lines(path, reads, column, partial(drawing.drawn, limit=limit, seed=seed))
+    raise BadInput(
+        f"There is no corpus, file or folder called {source[:120]!r}. Give {OFFER}; a single text goes in a list."
+    )
+
+
+def _path(text: str) -> Path | None:
+    try:
+        path = Path(text).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # a whole sentence is too long for a name; "~who" is nobody's home
+        return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from workbench import progress
 from workbench.errors import Stopped, Unavailable
@@ -42,7 +42,7 @@ def cached(repo: str, revision: str | None = None) -> Snapshot | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        config = try_to_load_from_cache(repo, CONFIG, cache_dir=_cache_dir(), revision=revision)
+        config = try_to_load_from_cache(repo, CONFIG, cache_dir=cache_dir(), revision=revision)
     except (HFValidationError, ValueError):
         return None
     if not isinstance(config, str):
@@ -71,7 +71,7 @@ def fetch(repo: str, revision: str | None = None, *, code: bool = False) -> Snap
 
     Raises `Unavailable` when the hub does not answer, does not know the model, or sends something damaged.
     """
-    info = _asked(repo, lambda api: api.model_info(repo, revision=revision, timeout=TIMEOUT, files_metadata=True))
+    info = asked(repo, lambda api: api.model_info(repo, revision=revision, timeout=TIMEOUT, files_metadata=True))
     sizes = {file.rfilename: file.size or 0 for file in info.siblings}
     names = wanted(sizes, code=code)
     if CONFIG not in names:
@@ -80,7 +80,7 @@ def fetch(repo: str, revision: str | None = None, *, code: bool = False) -> Snap
         raise Unavailable(f"{repo} has no weights as safetensors or pytorch_model.bin")
     done, total = 0, sum(sizes[name] for name in names)
     for name in names:
-        path = _asked(repo, lambda api, name=name, done=done: _download(api, repo, name, info.sha, done, total))
+        path = asked(repo, lambda api, name=name, done=done: downloaded(api, repo, name, info.sha, done, total))
         done += sizes[name]
     folder = Path(path).parent
     _remember(repo, revision, info.sha)
@@ -110,11 +110,11 @@ def wanted(names: Iterable[str], *, code: bool = False) -> list[str]:
 def steps(repo: str) -> dict[int, str]:
     """The training checkpoints of `repo`: step to revision, from its branches and tags named like `step1000`."""
     if is_offline():
-        folder = Path(_cache_dir()) / f"models--{repo.replace('/', '--')}" / "refs"
+        folder = Path(cache_dir()) / f"models--{repo.replace('/', '--')}" / "refs"
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     else:
-        _asked(repo, lambda api: api.model_info(repo, timeout=TIMEOUT))  # listing has no time-out of its own
-        refs = _asked(repo, lambda api: api.list_repo_refs(repo))
+        asked(repo, lambda api: api.model_info(repo, timeout=TIMEOUT))  # listing has no time-out of its own
+        refs = asked(repo, lambda api: api.list_repo_refs(repo))
         names = [ref.name for ref in (*refs.branches, *refs.tags)]
     return numbered(names)
 
@@ -125,14 +125,18 @@ def numbered(names: Iterable[str]) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def _download(api: Any, repo: str, name: str, commit: str, done: int, total: int) -> str:
+def downloaded(
+    api: Any, repo: str, name: str, commit: str, done: int, total: int, *, what: Literal["model", "dataset"] = "model"
+) -> str:
+    """The path of one file, from the user's hub cache or fetched into it; `done` of `total` bytes were there before."""
     from huggingface_hub import hf_hub_download
 
     path = hf_hub_download(
         repo,
         name,
+        repo_type=what,
         revision=commit,
-        cache_dir=_cache_dir(),
+        cache_dir=cache_dir(),
         endpoint=api.endpoint,
         etag_timeout=TIMEOUT,
         tqdm_class=_reporter(f"downloading {repo}", done, total),
@@ -148,7 +152,7 @@ def _download(api: Any, repo: str, name: str, commit: str, done: int, total: int
     return path
 
 
-def _asked(repo: str, question: Callable[[Any], Any]) -> Any:
+def asked(repo: str, question: Callable[[Any], Any], *, what: Literal["model", "dataset"] = "model") -> Any:
     """Put a question to the hub; whatever goes wrong comes back as one sentence."""
     from huggingface_hub import HfApi, errors as hub_errors
 
@@ -163,7 +167,7 @@ def _asked(repo: str, question: Callable[[Any], Any]) -> Any:
     except hub_errors.GatedRepoError as error:
         raise Unavailable(f"{repo} is gated: accept its terms on the hub and set HF_TOKEN") from error
     except hub_errors.RepositoryNotFoundError as error:
-        raise Unavailable(f"the hub has no model {repo!r} (or it is private: set HF_TOKEN)") from error
+        raise Unavailable(f"the hub has no {what} {repo!r} (or it is private: set HF_TOKEN)") from error
     except Exception as error:  # time-outs, refused connections, bad answers: kinds vary with the HTTP library in use
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         if "timed out" in first.lower() or "timeout" in type(error).__name__.lower():
@@ -175,12 +179,12 @@ def _remember(repo: str, revision: str | None, commit: str) -> None:
     """Note which commit a branch or tag meant, as huggingface_hub does, so that it is found without the hub."""
     revision = revision or "main"
     if revision != commit:
-        ref = Path(_cache_dir()) / f"models--{repo.replace('/', '--')}" / "refs" / revision
+        ref = Path(cache_dir()) / f"models--{repo.replace('/', '--')}" / "refs" / revision
         ref.parent.mkdir(parents=True, exist_ok=True)
         ref.write_text(commit, encoding="utf-8")
 
 
-def _cache_dir() -> str:
+def cache_dir() -> str:
     """Where huggingface_hub keeps its files; the environment is read now, not when it was imported."""
     from huggingface_hub import constants
 
