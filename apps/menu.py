@@ -8,6 +8,7 @@ import streamlit as st
 
 from apps import generic, state
 from apps.running import sentences
+from apps.screens import qk_asked
 
 OWN = {
     "start": ("Start", ":material/home:"),
@@ -17,6 +18,8 @@ OWN = {
     "attribution": ("Residual and attribution", ":material/stacked_bar_chart:"),
     "tokens": ("Token attribution", ":material/table_chart:"),
     "flow": ("Attention flow graph", ":material/account_tree:"),
+    "qk_matrix": ("QK matrix", ":material/apps:"),
+    "qk_head": ("QK head", ":material/scatter_plot:"),
     "ablate": ("Ablate", ":material/content_cut:"),
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
@@ -32,6 +35,9 @@ OPTIONS = {
         | {"step", "row"}
     ),
     "flow": frozenset({"show", "level", "node", "source", "thin", "from"}),
+    "qk_matrix": qk_asked.OPTIONS | {"shared", "colour", "modulo", "show", "find", "exact", "sort", "lowest", "locked"},
+    "qk_head": qk_asked.OPTIONS
+    | {"layer", "head", "dims", "colour", "modulo", "show", "size", "find", "exact", "point", "selected", "isolated"},
     "ablate": frozenset({"attention", "operation", "sites", "token", "position"}),
 }
 """What the address of such a page may say beside the model and the prompt."""

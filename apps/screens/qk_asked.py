@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from workbench.models.lens_model import LensModel
     from workbench.registry import Param
 
-PAGES = ("qk_matrix", "qk_head")
+PAGES = {"qk_matrix": "joint-qk-matrix", "qk_head": "joint-qk"}
+"""Pages and their analyses."""
 SETTINGS = ("inputs", "points", "seed", "neighbours", "perplexity")
 OPTIONS = frozenset({"texts", "attention", "method", *SETTINGS})
 """What both pages have in the address."""
+OWN_SETTINGS = ("shared", "distance")
+"""Asked where the analysis of the page has them."""
 METHODS = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
 BUILT_IN = {
     "example": ("text", "image", "audio", "text+image"),
@@ -47,10 +50,10 @@ def asked(one: Loaded) -> Asked:
     """Draw the questions, side by side, and share the answers with the other page."""
     model = one.model
     noun = NOUNS.get(model.reads, "inputs")
-    declared = {p.name: p for p in registry.get("joint-qk-matrix").params}
+    declared = {p.name: p for p in registry.get(PAGES[state.page()]).params}
     if model.reads != "text":
         declared["inputs"] = replace(declared["inputs"], default=_IMAGES)
-    left, middle, right = st.columns([2.3, 1.7, 1.8], vertical_alignment="bottom")
+    left, middle, right = st.columns([2.2, 1.75, 1.6], vertical_alignment="center")
     with left:
         texts = _texts(model)
     with middle:
@@ -66,19 +69,21 @@ def asked(one: Loaded) -> Asked:
             label_visibility="collapsed",
             help="PCA takes milliseconds a head. UMAP and t-SNE keep neighbours better and take seconds a head.",
         )
-    settings = [declared[name] for name in SETTINGS if _counts(name, method)]
+    names = [name for name in (*SETTINGS, *OWN_SETTINGS) if name in declared and _counts(name, method)]
+    settings = [declared[name] for name in names]
     values = {p.name: widgets.from_text(p, state.get(p.name)) for p in settings}
     with right, st.popover(f"{values['inputs']:,} {noun}", icon=":material/tune:", width="stretch"):
         _form(settings, model)
     attention = _attention(model)
     for page in set(PAGES) - {state.page()}:
         state.share(page, OPTIONS)
-    return Asked(params={"texts": texts, "attention": attention, "method": method, **values}, noun=noun)
+    params = {"texts": texts, "attention": attention, "method": method, **values, "store": "cache"}
+    return Asked(params=params, noun=noun)
 
 
 def _counts(name: str, method: str) -> bool:
     """Whether a setting matters to this kind of picture."""
-    return name != "perplexity" or method == "tsne"
+    return {"perplexity": method == "tsne", "distance": method != "pca"}.get(name, True)
 
 
 def _texts(model: "LensModel") -> str:

@@ -45,14 +45,14 @@ def in_place(layers: int, heads: int, *, across: bool) -> Layout:
     )
 
 
-def by_score(values: "np.ndarray", *, lowest_first: bool = False) -> Layout:
-    """Heads in the order of a score; undefined ones last."""
+def by_score(values: "np.ndarray", *, lowest_first: bool = False, columns: int = 20) -> Layout:
+    """Heads in the order of a score, at most `columns` a row; undefined ones last."""
     flat = [float(v) for v in values.reshape(-1)]
     sign = 1 if lowest_first else -1
     order = sorted(
         range(len(flat)), key=lambda i: (math.isnan(flat[i]), 0 if math.isnan(flat[i]) else sign * flat[i], i)
     )
-    return Layout(order=tuple(order), columns=min(len(flat), 20))
+    return Layout(order=tuple(order), columns=min(len(flat), columns))
 
 
 def numbers(n: int) -> tuple[str, ...]:
@@ -76,18 +76,42 @@ def head_grid(
     """
     layers, heads = pictures.shape[:2]
     sheet = sprite(pictures.reshape(-1, *pictures.shape[2:]), columns=heads, dark=dark)
+    return tile_grid(sheet, heads, layout, scores, key=key, locked=locked, on_click=on_click)
+
+
+def tile_grid(
+    sheet: Mapping[str, Any],
+    heads: int,
+    layout: Layout,
+    scores: "Mapping[str, np.ndarray]",
+    *,
+    key: str,
+    locked: str = "",
+    tile: int = 64,
+    smooth: bool = False,
+    under: Sequence[str] = (),
+    on_click: Callable[[], None],
+) -> Any:
+    """Draw the grid from a `sheet` with `heads` pictures a row.
+
+    Pictures are at most `tile` pixels wide; `smooth` ones are not drawn pixel by pixel. `under` is a text below each
+    picture, layer by layer.
+    """
     tiles = [
         {
             "id": f"{i // heads}.{i % heads}",
             "text": f"{i // heads}.{i % heads}",
             "title": f"layer {i // heads}, head {i % heads}",
             "at": [i % heads, i // heads],
+            "under": under[i] if under else "",
         }
         for i in layout.order
     ]
     data = {
         "sprite": sheet,
         "tiles": tiles,
+        "tile": tile,
+        "smooth": smooth,
         "columns": layout.columns,
         "rows": [{"text": text} for text in layout.rows] or None,
         "heads": list(layout.heads),

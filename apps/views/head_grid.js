@@ -30,8 +30,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     sheet.src = sprite.url;
   }
 
-  const grid = make("div", "grid" + (rows ? " framed" : " flow"));
-  const tile = sprite ? 64 : 24;
+  const grid = make("div", "grid" + (rows ? " framed" : " flow") + (data.smooth ? " smooth" : ""));
+  const tile = data.tile ?? (sprite ? 64 : 24);
   const cells = `repeat(${columns}, minmax(0, ${tile}px))`;
   grid.style.gridTemplateColumns = rows ? `max-content ${cells}` : cells;
   grid.setAttribute("role", "grid");
@@ -66,6 +66,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (one.colour) face.style.backgroundColor = one.colour;
     button.append(face);
     if (!rows) button.append(make("span", "name", one.text));
+    if (one.under) button.append(make("span", "under", one.under));
     button.classList.toggle("on", one.id === locked || picked.has(one.id));
     button.onclick = () => setTriggerValue("click", one.id);
     button.onpointerenter = () => preview(button, one, i);
@@ -81,7 +82,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   function preview(button, one, i) {
     float.replaceChildren(make("strong", "", one.title));
-    if (sprite) float.append(picture("large", one.at));
+    if (sprite) float.append(picture(data.smooth ? "large smooth" : "large", one.at));
     const table = make("table");
     Object.entries(scores).forEach(([name, values]) => {
       const line = make("tr");
