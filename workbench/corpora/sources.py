@@ -1,6 +1,6 @@
 """Where a corpus comes from: one function that takes anything a person has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,7 +69,7 @@ def _read(source: Any, reads: str, limit: int | None, seed: int) -> Corpus:
         return _named(str(source), reads, limit, seed)
     from workbench.corpora.lists import dataset, listed
 
-    if hasattr(source, "column_names"):
+    if hasattr(source, "column_names") and not isinstance(source, Mapping):
         return dataset(source, reads, limit, seed)
     return listed(source, reads, take)
 
