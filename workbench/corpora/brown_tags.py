@@ -5,6 +5,8 @@ other nouns. Marks for titles, headlines, cited and foreign words are taken off 
 of its word. A tag of several words in one (`ppss+md`, "I'll") has no entry here: `brown` splits the word.
 """
 
+import re
+
 _CLASSES = {
     "noun": "nn nns nr nrs",
     "proper noun": "np nps",
@@ -20,6 +22,7 @@ _CLASSES = {
     "punctuation": ". , : -- ( ) `` '' ' `",
     "other": "uh nil",
 }
+_MARKS = re.compile(r"(?<=.)(-(tl|hl|nc|t|n))+$")
 PARTS = tuple(_CLASSES)
 """The parts of speech, as they stand in `Corpus.tags`."""
 TABLE = {tag: name for name, tags in _CLASSES.items() for tag in tags.split()}
@@ -28,9 +31,7 @@ TABLE = {tag: name for name, tags in _CLASSES.items() for tag in tags.split()}
 
 def bare(tag: str) -> str:
     """A tag without its marks: "fw-nn-tl" is "nn"."""
-    tag = tag.lower().removeprefix("fw-")
-    head, dash, _mark = tag.partition("-")
-    return head if head and dash else tag
+    return _MARKS.sub("", tag.lower().removeprefix("fw-"))
 
 
 def part_of(tag: str) -> str:
