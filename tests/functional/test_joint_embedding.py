@@ -136,17 +136,20 @@ def test_the_scale_never_makes_distance_tell_less(weighted_too):
     assert 15 < taken < 40
 
 
-def test_the_scale_is_that_of_the_best_squared_distance():
-    queries, keys = head()
-    joint = joint_qk(queries, keys)
-    moved, dots = keys + joint.translation, (queries @ (keys + joint.translation).mT).flatten()
+@pytest.mark.parametrize("weighted_too", [False, True])
+def test_the_scale_is_that_of_the_best_squared_distance(weighted_too):
+    queries, keys = head(20)
+    weights = drawn(20, 20, seed=9).mul(2).exp()
+    joint = joint_qk(queries, keys, weights=weights if weighted_too else None)
+    moved = keys + joint.translation
+    dots, counts = (queries @ moved.mT).flatten(), (weights if weighted_too else torch.ones(20, 20)).flatten().tolist()
 
     def straightness(c):
-        return scipy.stats.pearsonr(torch.cdist(c * queries, moved / c).square().flatten().numpy(), dots.numpy())[0]
+        return weighted(torch.cdist(c * queries, moved / c).square().flatten(), dots, counts).item()
 
-    best = straightness(joint.scale.item())
-    assert best < straightness(1.0) - 0.01
-    assert all(best <= straightness(10 ** (step / 50)) + 1e-4 for step in range(-50, 51))
+    best = min((10 ** (step / 500) for step in range(-300, 301)), key=straightness)
+    assert straightness(best) < straightness(1.0) - 0.01
+    assert joint.scale.item() == pytest.approx(best, rel=0.012)
 
 
 @pytest.mark.parametrize("turned", [False, True])
