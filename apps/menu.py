@@ -37,7 +37,8 @@ OPTIONS = {
     "flow": frozenset({"show", "level", "node", "source", "thin", "from"}),
     "qk_matrix": qk_asked.OPTIONS | {"shared", "colour", "modulo", "show", "find", "exact", "sort", "lowest", "locked"},
     "qk_head": qk_asked.OPTIONS
-    | {"layer", "head", "dims", "colour", "modulo", "show", "size", "find", "exact", "point", "selected", "isolated"},
+    | {"layer", "head", "dims", "colour", "modulo", "show", "size", "find", "exact"}
+    | {"point", "selected", "isolated", "alike"},
     "ablate": frozenset({"attention", "operation", "sites", "token", "position"}),
 }
 """What the address of such a page may say beside the model and the prompt."""

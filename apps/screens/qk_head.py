@@ -1,11 +1,13 @@
 """QK head: one head's queries and keys over many inputs, in one space; a point opens its input and what it reads."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import streamlit as st
 
-from apps import results, state
+from apps import results, state, views
 from apps.generic import offer
 from apps.running import sentences
 from apps.screens import qk_asked
@@ -42,35 +44,30 @@ def page() -> None:
     )
     if top is None:
         return
+    st.html(Path(views.__file__).with_name("qk_head.css"))
     seen, asked = top
-    layer, head, dims, modulo = _which(seen, asked.params["attention"])
-    params = {**asked.params, "layer": layer, "head": head, "dims": dims}
+    params = {**asked.params, **_which(seen, asked.params["attention"])}
     found: JointHead = results.result_of(seen.loaded, "joint-qk", **params)
-    _view(seen, found, params, asked.noun, modulo)
+    _view(seen, found, params, asked.noun)
 
 
-def _which(seen: Subject, attention: str | None) -> tuple[int, int, int, int]:
-    """Layer, head, dimensions of the picture, and what positions are counted modulo."""
+def _which(seen: Subject, attention: str | None) -> dict[str, int]:
+    """Layer, head, and dimensions of the picture."""
     sizes = seen.model.attention(attention)[0].sizes
-    columns = st.columns([1, 1, 1, 1, 2.2], vertical_alignment="bottom")
-    limits = (("layer", 0, sizes.n_blocks - 1, 0), ("head", 0, sizes.n_heads - 1, 0), ("modulo", 2, 100, 5))
-    chosen = []
-    for column, (name, low, high, default) in zip((*columns[:2], columns[3]), limits, strict=True):
-        with column:
-            label = f"Position mod ({low} to {high})" if name == "modulo" else f"{name.capitalize()} ({low} to {high})"
-            chosen.append(
-                state.linked(
-                    st.number_input,
-                    label,
-                    name,
-                    default,
-                    read=state.whole(low, high),
-                    min_value=low,
-                    max_value=high,
-                )
+    chosen = {}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for name, count in (("layer", sizes.n_blocks), ("head", sizes.n_heads)):
+            chosen[name] = state.linked(
+                st.number_input,
+                f"{name.capitalize()} (0 to {count - 1})",
+                name,
+                0,
+                read=state.whole(0, count - 1),
+                min_value=0,
+                max_value=count - 1,
+                width=150,
             )
-    with columns[2]:
-        dims = state.linked(
+        chosen["dims"] = state.linked(
             st.segmented_control,
             "Picture in",
             "dims",
@@ -80,17 +77,20 @@ def _which(seen: Subject, attention: str | None) -> tuple[int, int, int, int]:
             format_func=lambda n: f"{n}-D",
             required=True,
         )
-    with columns[4], st.container(horizontal=True, horizontal_alignment="right"):
-        if st.button("All heads", icon=":material/grid_view:"):
-            state.go("qk_matrix", locked=f"{chosen[0]}.{chosen[1]}")
-    return chosen[0], chosen[1], dims, chosen[2]
+        at = f"{chosen['layer']}.{chosen['head']}"
+        if st.button("All heads", icon=":material/apps:"):
+            state.go("qk_matrix", locked=at)
+        if st.button("On one prompt", icon=":material/center_focus_strong:", disabled=seen.model.reads != "text"):
+            state.go("head", layer=str(chosen["layer"]), head=str(chosen["head"]))
+    return chosen
 
 
 @st.fragment
 @sentences
-def _view(seen: Subject, found: "JointHead", params: dict[str, Any], noun: str, modulo: int) -> None:
+def _view(seen: Subject, found: "JointHead", params: dict[str, Any], noun: str) -> None:
+    modulo = state.fitting("modulo", 5, state.whole(2, 100))
     cloud, content, version = _cloud(seen, found, params, noun, modulo)
-    view = _asked(cloud)
+    view = _asked(cloud, modulo)
     with st.container(key="qk-head-sides"):
         wide, narrow = st.columns([3.5, 1.15], gap="medium")
     with wide:
@@ -104,15 +104,17 @@ def _view(seen: Subject, found: "JointHead", params: dict[str, Any], noun: str, 
         )
     with narrow:
         quality(found)
-        similar(seen, found, params)
+        beside = st.container()
     if view.point is not None:
         the_point(seen, found, params, view.point, noun=noun.removesuffix("s"))
-    regions = [*view.isolated, *([view.selected] if view.selected else []), *_searched(view.find)]
+    regions = [*view.isolated, *([view.selected] if view.selected else []), *_searched(view)]
     if regions:
         chosen = inside(regions[0], cloud)
         for region in regions[1:]:
             chosen &= inside(region, cloud)
         selection(seen, found, chosen)
+    with beside:
+        similar(seen, found, params)
 
 
 def _cloud(
@@ -129,11 +131,12 @@ def _cloud(
     return kept[key]
 
 
-def _asked(cloud: Cloud) -> View:
+def _asked(cloud: Cloud, modulo: int) -> View:
     """What the address says of the picture; texts that do not fit this cloud leave it."""
     names = [one.name for one in cloud.colours]
     return View(
         colour=state.fitting("colour", names[0], state.one_of(names)),
+        modulo=modulo,
         show=state.fitting("show", "both", state.one_of(_SHOWN)),
         size=state.fitting("size", False, state.switch),
         find=state.get("find"),
@@ -151,6 +154,7 @@ def _changed() -> None:
     st.session_state["qk head:turn"] = int(told["turn"])
     state.put(
         colour=str(told["colour"]) or None,
+        modulo=None if told["modulo"] == 5 else str(int(told["modulo"])),
         show=None if told["show"] == "both" else str(told["show"]),
         size=state.yes_no(True) if told["size"] else None,
         find=str(told["find"]).strip() or None,
@@ -161,7 +165,6 @@ def _changed() -> None:
     )
 
 
-def _searched(text: str) -> list[str]:
-    from urllib.parse import quote
-
-    return [f"T{quote(text.strip(), safe='')}"] if text.strip() else []
+def _searched(view: View) -> list[str]:
+    text = view.find.strip()
+    return [("T" if view.exact else "H") + quote(text, safe="")] if text else []

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from apps import exports
+from apps import exports, results, state
+from apps.running import sentences
 from apps.subject import Subject
 from apps.text import plain
 from apps.views.qk_head_tables import chosen_points, correlation_table, counts_by_token, quality_lines, said
+from workbench import registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
     from workbench.analyses.embedding.joint_head import JointHead
 
 _METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+_ALIKE = {
+    "patterns": "by where they look",
+    "queries": "by what queries read",
+    "keys": "by what keys read",
+    "values": "by what values read",
+    "outputs": "by what they write",
+}
 _MOST = 200  # tokens the list shows; the file holds all points
 
 
@@ -30,19 +39,47 @@ def quality(found: "JointHead") -> None:
             "−1 says that near is attended to, 0 that distance says nothing.",
         )
         st.caption(f"Spearman, cosine, aligned; {said(before)} before. −1 is perfect.")
-        for statistic in ("spearman", "pearson"):
-            table = correlation_table(found, statistic=statistic)
-            st.table(
-                {statistic.capitalize(): table.index.tolist()}
-                | {plain(name): [said(value) for value in table[name]] for name in table},
-                border="horizontal",
-            )
-        for line in quality_lines(found, metric=_METHODS.get(found.method, found.method)):
-            st.caption(plain(line))
+        _table(found, "spearman")
+        st.caption("  \n".join(map(plain, quality_lines(found, metric=_METHODS.get(found.method, found.method)))))
+        with st.expander("Pearson"):
+            _table(found, "pearson")
 
 
+def _table(found: "JointHead", statistic: str) -> None:
+    table = correlation_table(found, statistic=statistic)
+    numbers = {plain(name): [said(value) for value in table[name]] for name in table}
+    st.table({statistic.capitalize(): table.index.tolist()} | numbers, border="horizontal")
+
+
+@sentences
 def similar(seen: Subject, found: "JointHead", params: dict[str, Any]) -> None:
-    """The heads most like this one."""
+    """The heads most like this one, each a button that opens it; found once for all heads."""
+    by = state.linked(
+        st.selectbox,
+        "Similar heads",
+        "alike",
+        "patterns",
+        read=state.one_of(_ALIKE),
+        options=list(_ALIKE),
+        format_func=lambda name: _ALIKE[name],
+        help="By where they look on 16 inputs (mean Jensen-Shannon divergence of their patterns, in nats), or by the "
+        "directions that their weights read or write (0 the same, 1 at right angles).",
+    )
+    analysis = registry.get("similar-heads")
+    if sentence := analysis.why_not(seen.model):
+        st.caption(plain(sentence))
+        return
+    asked = {name: params[name] for name in ("texts", "attention", "seed")}
+    like = results.result_of(seen.loaded, "similar-heads", by=by, **asked)
+    here = like.number(found.layer, found.head)
+    with st.container(horizontal=True, gap="small", key="qk-head-similar"):
+        for other in like.nearest[here].tolist():
+            label = like.label(other)
+            far = f"{like.distances[here, other]:.2f}"
+            if st.button(f"{label} · {far}", key=f"alike:{label}", help=f"Open layer and head {label}"):
+                layer, _, head = label.partition(".")
+                state.put(layer=layer, head=head)
+                st.rerun()
 
 
 def selection(seen: Subject, found: "JointHead", chosen: "np.ndarray") -> None:

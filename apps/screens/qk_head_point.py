@@ -28,7 +28,8 @@ def the_point(seen: Subject, found: "JointHead", asked: dict[str, Any], point: i
     st.subheader(
         f"{plain(visible(found.labels[point]))} as a {kind}, position {position} of {noun} {number}", anchor=False
     )
-    left, right = st.columns([1.6, 1], gap="large")
+    with st.container(key="qk-head-point"):
+        left, right = st.columns([1.6, 1], gap="large")
     with left:
         _input(seen, found, asked, point, number, position, of_key)
     with right:
@@ -102,7 +103,9 @@ def _nearest(found: "JointHead", point: int, of_key: bool) -> None:
         near = functional.nearest_keys(queries[point][None], keys, _NEAREST, by="cosine")
     offset = 0 if of_key else count
     points = [int(i) + offset for i in near.indices[0]]
-    st.caption(f"Nearest {'queries' if of_key else 'keys'} in the full space, in any input, by cosine distance.")
+    st.caption(
+        f"Nearest {'queries' if of_key else 'keys'} in the full space, in any input, by the cosine after alignment."
+    )
     key = f"qk nearest:{point}"
 
     def taken() -> None:
@@ -113,7 +116,7 @@ def _nearest(found: "JointHead", point: int, of_key: bool) -> None:
     st.dataframe(
         {
             "token": [visible(found.labels[i]) for i in points],
-            "distance": [float(value) for value in near.values[0]],
+            "cosine": [float(value) for value in near.values[0]],
             "position": [int(found.position[i]) for i in points],
             "text": [short(found.texts[int(found.input[i])], 120) for i in points],
         },
@@ -122,5 +125,5 @@ def _nearest(found: "JointHead", point: int, of_key: bool) -> None:
         key=key,
         on_select=taken,
         selection_mode="single-row",
-        column_config={"distance": st.column_config.NumberColumn(format="%.3f")},
+        column_config={"cosine": st.column_config.NumberColumn(format="%.3f")},
     )

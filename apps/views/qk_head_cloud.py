@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from apps.views.qk_colours import Colour, painted
 from apps.views.qk_scatter import Cloud, Colours
@@ -49,9 +49,15 @@ def colours_of(colouring: "Colouring") -> Colours:
         index=light.index,
         light=_css(light.palette),
         dark=_css(dark.palette),
-        legend=light.legend,
+        legend=light.legend if colouring.name == "token" else _spaced(light.legend),
         numbers=_numbers(colouring),
     )
+
+
+def _spaced(legend: dict[str, Any]) -> dict[str, Any]:
+    """Names of categories that are no tokens have plain spaces."""
+    items = [{**item, "text": item["text"].replace("␣", " ")} for item in legend.get("items", ())]
+    return {**legend, "items": items}
 
 
 def _numbers(colouring: "Colouring") -> "np.ndarray | None":

@@ -1,15 +1,15 @@
 """Sets of points that fit into an address: a lasso, a token, an input, a category. The browser reads them the same way.
 
 L is a lasso: the name of the cloud, two angles in tenths of a degree, corners of four base-36 digits a number; T is a
-token; S the number of an input; K the place of a colour and the name of a colouring.
+token, H are those that hold a text; S the number of an input; K the place of a colour and the name of a colouring.
 """
 
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from apps.text import visible
-from apps.views.qk_scatter import Cloud, bare
+from apps.views.qk_scatter import Cloud
 from apps.views.qk_scatter_data import HALF, places
+from apps.views.qk_search import matching
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ def checked(text: str, cloud: Cloud) -> str:
         int(body)
     elif kind == "K":
         int(body.partition(".")[0])
-    elif kind != "T" or not body:
+    elif kind not in ("T", "H") or not body:
         raise ValueError(text[:20])
     return text
 
@@ -42,22 +42,13 @@ def inside(text: str, cloud: Cloud) -> "np.ndarray":
     kind, body = text[0], text[1:]
     if kind == "L":
         return _inside_lasso(body, cloud)
-    if kind == "T":
-        return found(unquote(body), cloud)
+    if kind in "TH":
+        return matching(tuple(cloud.labels), unquote(body), exact=kind == "T")
     if kind == "S":
         return cloud.input == int(body)
     index, _, name = body.partition(".")
     one = next((one for one in cloud.colours if one.name == unquote(name)), None)
     return np.zeros(len(cloud.labels), bool) if one is None else one.index == int(index) + 1
-
-
-def found(text: str, cloud: Cloud) -> "np.ndarray":
-    """(point,) whether its token is the one that is looked for; where none is, whether it holds it."""
-    import numpy as np
-
-    wanted, words = text.strip().lower(), [bare(visible(label)) for label in cloud.labels]
-    same = np.array([word == wanted for word in words])
-    return same if same.any() or not wanted else np.array([wanted in word for word in words])
 
 
 def _lasso(body: str) -> tuple[str, int, int, list[tuple[int, int]]]:

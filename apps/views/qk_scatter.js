@@ -9,32 +9,33 @@ const make = (tag, className, text) => {
 const said = (value) => (Number.isNaN(value) ? "undefined" : String(Number(value.toPrecision(3))).replace("-", "−"));
 const many = (n) => n.toLocaleString("en");
 const LABELS = 250; // points up to which tokens are written beside them
-const FIRST = { colour: "", show: "both", size: false, find: "", exact: false, point: null, selected: "", isolated: [] };
+const FIRST = { colour: "", modulo: 5, show: "both", size: false, find: "", exact: false, point: null, selected: "", isolated: [] };
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
   if (root.scatter?.version !== data.version) {
     root.scatter?.end();
-    root.scatter = scatter(root, data);
+    root.scatter = scatter(root, data, root.scatter);
   }
   root.scatter.report = (view) => setTriggerValue("view", view); // of this drawing: an earlier one is no longer listened to
   root.scatter.take(data.view);
   root.dataset.ready = data.version;
 }
 
-function scatter(root, { version, content }) {
+function scatter(root, { version, content }, before) {
   const points = pointsOf(content), { count, dims } = points;
   const view = { ...FIRST }, past = [];
   let turn = 0, told = -1;
   const camera = { zoom: 1, x: 0, y: 0, yaw: dims === 3 ? -300 : 0, pitch: dims === 3 ? 200 : 0 };
-  const home = { ...camera };
+  const home = { ...camera }, same = before?.name === content.name; // other colours of the same points: look from the same place
+  if (same) Object.assign(camera, before.camera);
   const at = flat(count), sx = new Float64Array(count), sy = new Float64Array(count);
   const ink = { x: new Float64Array(count), y: new Float64Array(count), radius: new Float32Array(count), triangle: new Uint8Array(count), colour: new Uint32Array(count), alpha: new Float32Array(count) };
   for (let i = points.queries; i < count; i++) ink.triangle[i] = 1;
   const fixed = shuffled(count);
   let shown = points.placed, lit = null, shownCount = count, litCount = count, near = null, glance = null;
-  let width = 0, height = 0, scale = 1, hovered = -1, tool = dims === 3 ? "turn" : "lasso", drag = null, asked = false;
-  const self = { version };
+  let width = 0, height = 0, scale = 1, hovered = -1, tool = same ? before.tool() : dims === 3 ? "turn" : "lasso", drag = null, asked = false;
+  const self = { version, name: content.name, camera, tool: () => tool };
 
   // What stands around the picture.
   const bar = make("div", "bar"), stage = make("div", "stage"), under = make("div", "under"), status = make("div", "status muted");
@@ -64,6 +65,10 @@ function scatter(root, { version, content }) {
   const colour = make("select");
   points.colourings.forEach(({ name }) => colour.append(new Option(name, name)));
   colour.onchange = () => change({ colour: colour.value });
+  const modulo = make("input"), moduloLine = field("n", modulo);
+  Object.assign(modulo, { type: "number", min: 2, max: 100, step: 1 });
+  modulo.setAttribute("aria-label", "Positions modulo");
+  modulo.onchange = () => { if (modulo.checkValidity() && modulo.value) change({ modulo: Number(modulo.value) }); };
   const kinds = make("select");
   [["both", "both"], ["queries", "● queries"], ["keys", "▲ keys"]].forEach(([value, text]) => kinds.append(new Option(text, value)));
   kinds.onchange = () => change({ show: kinds.value });
@@ -85,6 +90,13 @@ function scatter(root, { version, content }) {
   size.onchange = () => change({ size: size.checked });
   sizeLine.append(size, "Size by value norm");
   sizeLine.hidden = !points.sizes;
+  const whole = make("input"), wholeLine = make("label", "field tick");
+  whole.type = "checkbox";
+  whole.onchange = () => change({ exact: whole.checked });
+  wholeLine.append(whole, "whole");
+  wholeLine.title = "Only tokens that are the text, not those that hold it";
+  const search = make("span", "search");
+  search.append(field("Find", find), wholeLine);
   const isolate = press("Isolate", "Show the lit points alone, where they are", () => change({ isolated: [...view.isolated, ...litRegions()], selected: "", find: "" }));
   const undo = press("Undo", "Take back the last selection or isolation", () => {
     const before = past.pop() ?? { selected: "", isolated: view.selected ? view.isolated : view.isolated.slice(0, -1) };
@@ -93,12 +105,12 @@ function scatter(root, { version, content }) {
   const clear = press("Clear", "Select nothing and show all points", () => change({ selected: "", isolated: [], find: "" }));
   const fit = press("Fit", "Show the whole cloud again", () => { Object.assign(camera, home); look(); });
   const full = press("Full screen", "", () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen()));
-  bar.append(tools, field("Colour", colour), field("Show", kinds), sizeLine, field("Find", find), list, isolate, undo, clear, fit);
+  bar.append(tools, field("Colour", colour), moduloLine, field("Show", kinds), sizeLine, search, list, isolate, undo, clear, fit);
   full.className = "corner";
   stage.append(full);
   root.replaceChildren(bar, stage, under, status);
 
-  const litRegions = () => [view.selected, view.find.trim() && `T${encodeURIComponent(view.find.trim())}`].filter(Boolean);
+  const litRegions = () => [view.selected, view.find.trim() && `${view.exact ? "T" : "H"}${encodeURIComponent(view.find.trim())}`].filter(Boolean);
   const both = (masks) => {
     const all = points.placed.slice();
     for (const mask of masks) for (let i = 0; i < count; i++) all[i] &= mask[i];
@@ -127,7 +139,7 @@ function scatter(root, { version, content }) {
   }
   function look() {
     turned(points, camera.yaw, camera.pitch, at);
-    const [wide, high] = dims === 3 ? [points.far, points.far] : [points.wide, points.high];
+    const [wide, high] = dims === 3 ? [0.85 * points.far, 0.85 * points.far] : [points.wide, points.high];
     scale = Math.max(1e-9, Math.min(width / wide, height / high)) * 0.46 * camera.zoom;
     for (let i = 0; i < count; i++) {
       sx[i] = width / 2 + (at.x[i] - camera.x) * scale;
@@ -321,8 +333,12 @@ function scatter(root, { version, content }) {
     marked();
     colour.value = view.colour;
     kinds.value = view.show;
+    modulo.value = view.modulo;
+    moduloLine.hidden = view.colour !== "position mod";
     if (root.getRootNode().activeElement !== find) find.value = view.find;
     size.checked = view.size;
+    whole.checked = view.exact;
+    whole.disabled = !view.find;
     isolate.disabled = !lit || !litCount || litCount === shownCount;
     undo.disabled = !past.length && !view.isolated.length && !view.selected;
     clear.disabled = !view.selected && !view.isolated.length && !view.find;

@@ -69,6 +69,7 @@ class View:
     """What the browser may change by itself, and then tells."""
 
     colour: str = ""
+    modulo: int = 5
     show: str = "both"
     size: bool = False
     find: str = ""
@@ -95,19 +96,19 @@ def cloud_data(cloud: Cloud) -> tuple[dict[str, Any], str]:
     """The cloud as the browser reads it, and a name of its own: numbers as base64, texts once each."""
     import numpy as np
 
-    shown = [visible(label) for label in cloud.labels]
-    words = {word: i for i, word in enumerate(dict.fromkeys(shown))}
+    words = {label: i for i, label in enumerate(dict.fromkeys(cloud.labels))}
+    bare = {label: label.strip().casefold() for label in words}
     tags = {tag: i for i, tag in enumerate(sorted({tag for tag in cloud.tags if tag}))}
     content = {
         "name": cloud.name,
-        "count": len(shown),
+        "count": len(cloud.labels),
         "queries": cloud.n_queries,
         "dims": cloud.coordinates.shape[1],
         "places": encoded(places(cloud.coordinates), np.uint16),
-        "words": list(words),
-        "bare": [bare(word) for word in words],
-        "word": encoded([words[word] for word in shown], np.uint32),
-        "frequent": [word for word, _ in Counter(map(bare, shown)).most_common(_FREQUENT) if word],
+        "words": [visible(label) for label in words],
+        "bare": list(bare.values()),
+        "word": encoded([words[label] for label in cloud.labels], np.uint32),
+        "frequent": [word for word, _ in Counter(bare[label] for label in cloud.labels).most_common(_FREQUENT) if word],
         "input": encoded(cloud.input, np.uint32),
         "input_word": cloud.noun,
         "position": encoded(np.clip(cloud.position, 0, 65535), np.uint16),
@@ -121,11 +122,6 @@ def cloud_data(cloud: Cloud) -> tuple[dict[str, Any], str]:
         "sizes": _sizes(cloud.sizes),
     }
     return content, hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def bare(word: str) -> str:
-    """A token as it is looked for: without the marks of spaces around it, in small letters."""
-    return word.strip("␣⏎␍⇥⍽").lower()
 
 
 def _colours(one: Colours) -> dict[str, Any]:

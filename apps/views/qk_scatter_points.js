@@ -53,7 +53,7 @@ function turned({ x, y, z, count }, yaw, pitch, into) {
 }
 const flat = (count) => ({ x: new Float64Array(count), y: new Float64Array(count), depth: new Float64Array(count) });
 
-// Regions as text, read by the server as well: L a lasso, T a token, S an input, K a colour of a colouring.
+// Regions as text, read by the server as well: L a lasso, T a token, H tokens that hold a text, S an input, K a colour of a colouring.
 const lassoText = (name, corners, yaw, pitch) => `L${name}.${yaw}.${pitch}.` + corners.flat().map((v) => (Math.max(0, Math.min(131071, Math.round(v) + 65536))).toString(36).padStart(4, "0")).join("");
 function lassoOf(text) {
   const [, yaw, pitch, digits] = text.slice(1).split(".");
@@ -67,8 +67,8 @@ function insideOf(text, points) {
   if (text[0] === "L") {
     const { yaw, pitch, corners } = lassoOf(text), at = turned(points, yaw, pitch, flat(points.count));
     for (let i = 0; i < points.count; i++) if (points.placed[i] && within(corners, at.x[i], at.y[i])) mask[i] = 1;
-  } else if (text[0] === "T") {
-    const found = matching(points, decodeURIComponent(body));
+  } else if (text[0] === "T" || text[0] === "H") {
+    const found = matching(points, decodeURIComponent(body), text[0] === "T");
     for (let i = 0; i < points.count; i++) mask[i] = found[points.word[i]];
   } else if (text[0] === "S") {
     for (let i = 0; i < points.count; i++) mask[i] = points.input[i] === Number(body) ? 1 : 0;
@@ -87,11 +87,10 @@ function within(corners, x, y) {
   return odd;
 }
 
-/** One byte a word: whether it is the token that is looked for, or holds it where no word is it. */
-function matching({ bare }, text) {
+/** One byte a word: whether it is the token that is looked for, or holds it; marks of word pieces do not count. */
+function matching({ bare }, text, whole) {
   const wanted = text.trim().toLowerCase();
-  const same = Uint8Array.from(bare, (word) => (word === wanted ? 1 : 0));
-  return same.includes(1) || !wanted ? same : Uint8Array.from(bare, (word) => (word.includes(wanted) ? 1 : 0));
+  return Uint8Array.from(bare, (word) => ((whole ? word === wanted || word === `##${wanted}` : word.includes(wanted)) ? 1 : 0));
 }
 
 /** Points by where they are on the screen, in square cells: the nearest to a place is looked for in nine of them. */
