@@ -82,14 +82,12 @@ def test_subspace_distance_of_single_precision_is_exact_enough_to_see_what_is_sh
 
 def test_spaces_of_other_sizes_and_none():
     """Half of the other: of two directions one is shared, the other has no partner."""
-    line = torch.zeros(3, 6, 2)
+    line = torch.zeros(4, 6, 2)
     line[0, 0, 0] = line[0, 1, 1] = 1  # the first two axes
     line[1, 0] = torch.tensor([2.0, 1.0])  # the first axis twice
     found = subspace_distance(line)
     assert found[0, 1].item() == pytest.approx(math.sqrt(1 / 2))
-    assert (
-        found[2, :2].eq(1).all() and found[2, 2].isnan()
-    )  # nothing shared with no space; nothing at all to say of itself
+    assert found[2, :2].eq(1).all() and found[2, 2:].eq(0).all()  # no weights: nothing shared but with the like
 
 
 def test_directions_that_are_rounding_do_not_count():

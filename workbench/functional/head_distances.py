@@ -81,17 +81,16 @@ def subspace_distance(weights: Float[Tensor, "head d_model d_head"]) -> Float[Te
 
     The root mean square sine of their principal angles: 0 for the same space, 1 where all angles are right; two random
     spaces are near sqrt(1 - d_head / d_model). Where ranks differ, directions without a partner count as right angles.
-    A Euclidean distance (between projectors), the same for W and W A. NaN between heads without any weights. In double
-    precision; O(head^2 d_model min(d_head^2, d_model)).
+    A Euclidean distance (between projectors), the same for W and W A. In double precision; O(head^2 d_model
+    min(d_head^2, d_model)).
     """
     if not weights.isfinite().all():
         raise BadInput("Spaces of weights need finite numbers: there is NaN or infinity in these.")
     bases, ranks = _bases(weights.double(), torch.finfo(_precise(weights).dtype).eps)
     shared = _overlaps(bases)  # sums of squared cosines
-    largest = torch.maximum(ranks[:, None], ranks[None, :])
-    distance = (1 - shared / largest).clamp(min=0).sqrt()
-    distance.diagonal().mul_(0)  # keeps NaN
-    return distance.to(_precise(weights).dtype)
+    largest = torch.maximum(ranks[:, None], ranks[None, :])  # 0 of two heads without weights, whose space is the same
+    distance = ((largest - shared) / largest.clamp(min=1)).clamp(min=0).sqrt()
+    return distance.fill_diagonal_(0).to(_precise(weights).dtype)
 
 
 def _bases(
