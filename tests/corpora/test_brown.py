@@ -188,8 +188,9 @@ def test_the_table_has_each_tag_once():
     ("tag", "part"),
     [
         ("NN-TL", "noun"), ("fw-jj-tl", "adjective"), ("np$", "proper noun"), ("vbn-tl-hl", "verb"),
-        ("--", "punctuation"), ("---hl", "punctuation"), (",-hl", "punctuation"), ("pp$", "determiner"), ("pp$$", "pronoun"),
-        ("wp$", "determiner"), ("*-hl", "particle"), ("cd$", "number"), ("ppss+md", ""), ("do*", ""), ("unheard-of", ""), ("", ""),
+        ("--", "punctuation"), ("---hl", "punctuation"), (",-hl", "punctuation"), ("pp$", "determiner"),
+        ("pp$$", "pronoun"), ("wp$", "determiner"), ("*-hl", "particle"), ("cd$", "number"), ("ppss+md", ""),
+        ("do*", ""), ("unheard-of", ""), ("", ""),
     ],
 )  # fmt: skip
 def test_marks_are_taken_off_a_tag(tag, part):
