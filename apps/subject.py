@@ -20,6 +20,7 @@ EXAMPLES = (
     "When Mary and John went to the store, John gave a drink to",
     "the cat sat on the mat and the cat sat on the",
 )
+_BUTTON = 220  # pixels that the name of a model has in a row that wraps
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def of_many(
 ) -> tuple[Subject, Asked] | None:
     """Draw the top of a page that reads many inputs: what `ask` asks stands where other pages have the prompt."""
     heading(title, caption)
-    left, right = st.columns([2, 5], vertical_alignment="bottom")
-    with left:
+    row = st.container(horizontal=True, vertical_alignment="center")
+    with row.container(width=_BUTTON):
         model_button()
     one = loaded()
     if warning:
@@ -85,7 +86,7 @@ def of_many(
     if sentence := registry.get(analysis).why_not(one.model):
         st.info(plain(sentence))
         return None
-    with right:
+    with row:
         return Subject(one, "", (), ()), ask(one)
 
 

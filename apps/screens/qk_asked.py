@@ -47,32 +47,29 @@ class Asked:
 
 
 def asked(one: Loaded) -> Asked:
-    """Draw the questions, side by side, and share the answers with the other page."""
+    """Draw the questions, one after the other in a row, and share the answers with the other page."""
     model = one.model
     noun = NOUNS.get(model.reads, "inputs")
     declared = {p.name: p for p in registry.get(PAGES[state.page()]).params}
     if model.reads != "text":
         declared["inputs"] = replace(declared["inputs"], default=_IMAGES)
-    left, middle, right = st.columns([2.2, 1.75, 1.6], vertical_alignment="center")
-    with left:
-        texts = _texts(model)
-    with middle:
-        method = state.linked(
-            st.segmented_control,
-            "Picture by",
-            "method",
-            "pca",
-            read=state.one_of(METHODS),
-            options=list(METHODS),
-            format_func=lambda name: METHODS[name],
-            required=True,
-            label_visibility="collapsed",
-            help="PCA takes milliseconds a head. UMAP and t-SNE keep neighbours better and take seconds a head.",
-        )
+    texts = _texts(model)
+    method = state.linked(
+        st.segmented_control,
+        "Picture by",
+        "method",
+        "pca",
+        read=state.one_of(METHODS),
+        options=list(METHODS),
+        format_func=lambda name: METHODS[name],
+        required=True,
+        label_visibility="collapsed",
+        help="PCA takes milliseconds a head. UMAP and t-SNE keep neighbours better and take seconds a head.",
+    )
     names = [name for name in (*SETTINGS, *OWN_SETTINGS) if name in declared and _counts(name, method)]
     settings = [declared[name] for name in names]
     values = {p.name: widgets.from_text(p, state.get(p.name)) for p in settings}
-    with right, st.popover(f"{values['inputs']:,} {noun}", icon=":material/tune:", width="stretch"):
+    with st.popover(f"{values['inputs']:,} {noun}", icon=":material/tune:"):
         _form(settings, model)
     attention = _attention(model)
     for page in set(PAGES) - {state.page()}:
@@ -99,6 +96,7 @@ def _texts(model: "LensModel") -> str:
         accept_new_options=True,
         format_func=lambda name: MEANING.get(name, name),
         label_visibility="collapsed",
+        width=240,
         help="A built-in corpus, the path of a text file (one input a line) or of a folder of pictures, "
         "or a data set on the hub: hf:OWNER/NAME[/CONFIG][:COLUMN]",
     )

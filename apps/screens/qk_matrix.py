@@ -96,12 +96,13 @@ def _view(seen: Subject, found: "JointMatrix", what: Asked) -> None:
         )
         _left_out(found)
 
-    def figure() -> "go.Figure":
-        light = _drawn(found, colours[look.colour], replace(look, dark=False))
-        return matrix_figure(light, layout, heads, under, title=f"{seen.model.name}: queries and keys, {found.method}")
+        def figure() -> "go.Figure":
+            light = _drawn(found, colours[look.colour], replace(look, dark=False))
+            title = f"{seen.model.name}: queries and keys, {METHODS[found.method]}"
+            return matrix_figure(light, layout, heads, under, title=title)
 
-    offer(registry.get(ANALYSIS), seen, found, what.params, figure=figure)
-    _table(found, sort, lowest, locked)
+        offer(registry.get(ANALYSIS), seen, found, what.params, figure=figure)
+        _table(found, sort, lowest, locked)
 
 
 def _look(found: "JointMatrix", colours: list[str]) -> view.Look:
@@ -160,12 +161,12 @@ def _sorting(found: "JointMatrix", scores: list[str], colour: str) -> tuple[str,
     first = [name for name in ("correlation", "norm gap", f"{view.CLUSTER}{colour}") if name in scores]
     sort = state.linked(
         st.selectbox,
-        "Order",
+        "Order by",
         "sort",
         PLACES,
         read=state.one_of((PLACES, *scores)),
         options=[PLACES, *first, *(name for name in scores if name not in first)],
-        format_func=lambda name: "in place" if name == PLACES else f"by {view.named(name, found.modulo)}",
+        format_func=lambda name: "layer and head" if name == PLACES else view.named(name, found.modulo),
         help="; ".join(f"{view.named(name, found.modulo)}: {view.meaning(name, found.modulo)}" for name in scores),
     )
     if sort == PLACES:

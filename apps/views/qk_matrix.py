@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from apps.text import plain
 from apps.views.qk_colours import Painted, painted
 from apps.views.qk_search import matching
-from apps.views.scatter_pictures import scatter_pictures, scatter_png, scatter_sheet, side_of
+from apps.views.scatter_pictures import scatter_pictures, scatter_png, within_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,7 @@ def drawn(result: "JointMatrix", colouring: "Colouring", look: Look) -> Drawn:
     paint = painted(colouring, norms=norms, dark=look.dark)
     found = matching(result.labels, look.find, exact=look.exact) if look.find.strip() else None
     index = _meant(paint.index, paint, found, result, look)
-    pictures = scatter_pictures(points, index, side=side_of(layers * heads), front=found)
-    sheet = scatter_sheet(pictures, paint.palette, columns=heads)
+    pictures, sheet = within_bytes(points, index, paint.palette, columns=heads, front=found)
     return Drawn(pictures=pictures, sheet=sheet, paint=paint, found=found)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from apps.views.qk_matrix import Drawn
 from apps.views.scatter_pictures import scatter_sheet
-from workbench.plots.text import plain
+from workbench.plots.text import sentence
 from workbench.plots.theme import styled
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def matrix_figure(one: Drawn, layout: "Layout", heads: int, under: list[str], *,
     figure.add_scatter(
         x=[place % columns + _TILE / (_TILE + _GAP / 2) / 2 for place in range(len(texts))],
         y=[place // columns + 1 - _GAP / (_TILE + _GAP) / 2 for place in range(len(texts))],
-        text=[plain(text) for text in texts],
+        text=[sentence(text) for text in texts],
         mode="text",
         textfont={"size": 9},
         showlegend=False,
@@ -49,11 +49,11 @@ def matrix_figure(one: Drawn, layout: "Layout", heads: int, under: list[str], *,
     _legend(figure, one)
     styled(
         figure,
-        title={"text": plain(title)},
+        title={"text": sentence(title)},
         width=columns * (_TILE + _GAP // 2) + 240,
         height=rows * (_TILE + _GAP) + 96,
         margin={"l": 24, "r": 200, "t": 64, "b": 24},
-        legend={"title": {"text": plain(one.paint.legend["title"])}},
+        legend={"title": {"text": sentence(one.paint.legend["title"])}},
     )
     figure.update_xaxes(range=[0, columns], visible=False)
     return figure.update_yaxes(range=[rows, 0], visible=False)
@@ -63,7 +63,7 @@ def _legend(figure: "go.Figure", one: Drawn) -> None:
     legend = one.paint.legend
     for item in legend.get("items", []):
         figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=plain(item["text"]), marker={"color": item["colour"], "size": 10}
+            x=[None], y=[None], mode="markers", name=sentence(item["text"]), marker={"color": item["colour"], "size": 10}
         )
     if bar := legend.get("bar"):
         figure.add_scatter(
@@ -78,9 +78,9 @@ def _legend(figure: "go.Figure", one: Drawn) -> None:
                 "colorscale": [[i / (len(bar) - 1), colour] for i, colour in enumerate(bar)],
                 "showscale": True,
                 "colorbar": {
-                    "title": {"text": plain(legend["title"])},
+                    "title": {"text": sentence(legend["title"])},
                     "tickvals": [0, 1],
-                    "ticktext": [plain(legend["low"]), plain(legend["high"])],
+                    "ticktext": [sentence(legend["low"]), sentence(legend["high"])],
                     "thickness": 12,
                     "outlinewidth": 0,
                     "len": 240,

@@ -10,14 +10,35 @@ if TYPE_CHECKING:
     import numpy as np
 
 PIXELS = 7_000_000
-"""Of all pictures together, which keeps them under about 1.5 MB."""
+"""Of all pictures together: enough for two a pixel of the screen."""
+BYTES = 2_300_000
+"""Of all pictures together as the browser is sent them: a page has 3 MB."""
 EDGES = (0.5, 99.5)
 """Percentiles that a picture reaches to; what lies outside is drawn at its edge."""
+_LEAST = 24  # pixels a side
 
 
 def side_of(n: int) -> int:
     """Pixels a side that each of `n` pictures may have."""
-    return max(48, min(320, int((PIXELS / max(n, 1)) ** 0.5)))
+    return max(_LEAST, min(320, int((PIXELS / max(n, 1)) ** 0.5)))
+
+
+def within_bytes(
+    points: "np.ndarray",
+    colours: "np.ndarray",
+    palette: "Sequence[tuple[int, int, int]]",
+    *,
+    columns: int,
+    front: "np.ndarray | None" = None,
+) -> "tuple[np.ndarray, dict[str, Any]]":
+    """The pictures, as `scatter_pictures` draws them, and all in one, as large as the limits allow."""
+    side = side_of(len(points))
+    while True:
+        pictures = scatter_pictures(points, colours, side=side, front=front)
+        whole = scatter_sheet(pictures, palette, columns=columns)
+        if len(whole["url"]) <= BYTES or side <= _LEAST:
+            return pictures, whole
+        side = max(_LEAST, int(side * 0.9 * (BYTES / len(whole["url"])) ** 0.5))
 
 
 def scatter_pictures(
