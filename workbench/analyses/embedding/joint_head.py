@@ -21,6 +21,7 @@ from workbench.analyses.embedding.gathered import Gathered, gathered
 from workbench.analyses.embedding.own_scores import score_correlations
 from workbench.analyses.embedding.points import points_of
 from workbench.errors import BadInput, MissingCapability
+from workbench.functional.joint_embedding import DISTANCES, STAGES, STATISTICS
 from workbench.models.lens_model import LensModel
 from workbench.registry import AttentionName, Head, Layer, Within, analysis
 from workbench.results import Result
@@ -175,9 +176,9 @@ def correlation_table(
             "pairs": 0 if table[s, d, t].isnan() else n_pairs,
         }
         for what, table in tables.items()
-        for s, stage in enumerate(functional.STAGES)
-        for d, distance in enumerate(functional.DISTANCES)
-        for t, statistic in enumerate(functional.STATISTICS)
+        for s, stage in enumerate(STAGES)
+        for d, distance in enumerate(DISTANCES)
+        for t, statistic in enumerate(STATISTICS)
     ]
     return pd.DataFrame(rows)
 
@@ -229,10 +230,7 @@ def joint_qk(
         vectors, method, dims=dims, seed=seed, metric=distance, perplexity=perplexity, n_neighbors=neighbours
     )
     near = min(neighbours, (len(vectors) - 1) // 2)
-    quality = [
-        float(measure(vectors, placed.coordinates, near, seed=seed))
-        for measure in (functional.trustworthiness, functional.neighbour_preservation)
-    ]
+    quality = functional.picture_quality(vectors, placed.coordinates, near, seed=seed, metric=distance)
     strongest, weights = _strongest(found, layer, head)
     notes = (*_notes(q, k), *filter(None, [found.note]))
     return JointHead(
@@ -247,12 +245,12 @@ def joint_qk(
         value_norms=_value_norms(found, here.values[:, kv_head], layer, head),
         translation=joined.translation.cpu(),
         scale=float(joined.scale),
-        correlations=joined.correlations.cpu(),
+        correlations=joined.correlations.float().cpu(),
         score_correlations=score_correlations(found, layer, head, q, k, seed=seed),
         n_pairs=joined.n_pairs,
         dropped=int(joined.dropped),
-        trustworthiness=quality[0],
-        preservation=quality[1],
+        trustworthiness=float(quality.trustworthiness),
+        preservation=float(quality.preservation),
         explained=float("nan") if placed.explained is None else float(placed.explained),
         strongest=strongest,
         strongest_weights=weights,

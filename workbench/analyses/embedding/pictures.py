@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench import functional
 from workbench.analyses.embedding.asked import Method
 
-ANCHORS = 200
+ANCHORS = 100
 """Points whose neighbours are looked at in each picture."""
 
 
@@ -63,9 +63,9 @@ class Pictures:
         heads, n_points = cloud.shape[:2]
         near = max(1, min(self.neighbours, (n_points - 1) // 2))
         coordinates, quality = torch.full((heads, n_points, 2), torch.nan), torch.full((heads, 2), torch.nan)
-        for head, place in zip(usable, places, strict=True):
-            coordinates[head] = place.cpu()
-            for i, measure in enumerate((functional.trustworthiness, functional.neighbour_preservation)):
-                quality[head, i] = measure(cloud[head], place, near, anchors=ANCHORS, seed=self.seed).item()
+        if chosen := list(usable):
+            coordinates[chosen] = places.cpu()
+            measured = functional.picture_quality(cloud[chosen], places, near, anchors=ANCHORS, seed=self.seed)
+            quality[chosen] = torch.stack([measured.trustworthiness, measured.preservation], -1).float().cpu()
         self._places.append(coordinates.half())
         self._quality.append(quality)
