@@ -62,9 +62,8 @@ def matrix_figure(one: Drawn, layout: "Layout", heads: int, under: list[str], *,
 def _legend(figure: "go.Figure", one: Drawn) -> None:
     legend = one.paint.legend
     for item in legend.get("items", []):
-        figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=sentence(item["text"]), marker={"color": item["colour"], "size": 10}
-        )
+        marker = {"color": item["colour"], "size": 10}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=sentence(item["text"]), marker=marker)
     if bar := legend.get("bar"):
         figure.add_scatter(
             x=[None],
