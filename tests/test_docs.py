@@ -46,6 +46,7 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/promises.md",
         "docs/add_an_analysis.md",
         "docs/your_own_model.md",
+        "docs/your_own_data.md",
         "docs/token_attribution.md",
     ],
 )
@@ -94,6 +95,32 @@ def test_the_row_of_ones_own_model_runs():
         "numeric regime"
     ]  # a new module is in training mode
     assert scope["result"].patterns.shape == (3, 2, 5, 5)
+
+
+def test_the_sources_of_ones_own_data_run(tmp_path, monkeypatch):
+    """Those that need no network; the others are names that can be read."""
+    from PIL import Image
+
+    from workbench.corpora import hub_data, sources
+
+    monkeypatch.chdir(tmp_path)
+    Path("sentences.txt").write_text("One line.\n\nAnother.\n")
+    Path("reviews.csv").write_text("review,label\nVery good.,yes\n")
+    Path("pictures/cats").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save("pictures/cats/a.png")
+    Path("pictures/b.jpg").write_bytes(b"")
+    text = (ROOT / "docs" / "your_own_data.md").read_text()
+    first, fetched, own = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope: dict = {}
+    exec(first.replace("smollm2-135m", "micro"), scope)
+    assert scope["pictures"].groups == ("cats",) and "b.jpg" in scope["pictures"].note
+    assert (scope["lines"].inputs, scope["table"].groups) == (("One line.", "Another."), ("yes",))
+    assert (len(scope["built_in"]), len(scope["result"].to_frame()) > 0) == (20, True)
+    exec(own, scope)
+    assert scope["tagged"].groups == ("", "")
+    named = re.findall(r'corpus\("([^"]+)"', fetched)
+    assert len(named) == 5
+    assert all(name in sources.OFFER or hub_data._SOURCE.fullmatch(name) for name in named)
 
 
 def test_the_document_on_attribution_names_every_method_and_its_analysis():

@@ -205,6 +205,7 @@ def test_marks_are_taken_off_a_tag(tag, part):
         ("it's/pps+bez", "it's", [("it", "pronoun"), ("'s", "verb")]),
         ("ain't/ber*", "ain't", [("ai", "verb"), ("n't", "particle")]),
         ("'/' so/rb '/' he/pps", "'so' he", [("'", _MARK), ("so", "adverb"), ("'", _MARK), ("he", "pronoun")]),
+        ("Inc./nn ./.", "Inc.", [("Inc.", "noun")]),
         ("and/or/cc", "and/or", [("and/or", "conjunction")]),
         ("1/2/cd", "1/2", [("1/2", "number")]),
         ("that/cs that/dt", "that that", [("that", "conjunction"), ("that", "determiner")]),

@@ -78,13 +78,13 @@ def plain(words: Sequence[str]) -> tuple[str, tuple[Span, ...]]:
     """A sentence as it is usually written, and the part of speech of its characters.
 
     Each of `words` is `word/tag`. Spaces before closing marks and after opening ones are left out, ``quotes'' become
-    "quotes", and marks that the corpus doubles stand once. A word of several parts of speech is split at its
-    apostrophe ("I'll", "don't") or, where it has none, is not tagged.
+    "quotes", marks that the corpus doubles stand once, and no stop follows that of "Inc.". A word of several parts of
+    speech is split at its apostrophe ("I'll", "don't") or, where it has none, is not tagged.
     """
     text, spans, glued, quoted = "", [], True, False
     previous = ""
     for word, _, tag in (one.rpartition("/") for one in words):
-        if word == previous and word in "!?;:":
+        if (word == previous and word in "!?;:") or (word == "." and text.endswith(".")):
             continue
         previous = word
         closing = word in {",", ".", ";", ":", "?", "!", ")", "''"} or (word == "'" and quoted)

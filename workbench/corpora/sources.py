@@ -30,8 +30,8 @@ def corpus(source: Any, *, reads: str = "text", limit: int | None = None, seed: 
     images or of .wav files, several lines of text, a list, a `datasets.Dataset`, or a `Corpus`.
 
     `reads` is what the model reads, as in `model.reads`. `limit` draws that many with `seed` and keeps their order;
-    a larger draw with the same seed holds every smaller one. Raises `BadInput` for what cannot be read, `Unavailable`
-    for what cannot be fetched.
+    a larger draw with the same seed holds every smaller one, except from a hub, of whose files only as many are drawn
+    from as `limit` needs. Raises `BadInput` for what cannot be read, `Unavailable` for what cannot be fetched.
     """
     if reads not in READS:
         raise BadInput(f"A corpus is of one of {', '.join(map(repr, READS))}, not of {reads!r}.")
