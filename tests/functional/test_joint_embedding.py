@@ -90,6 +90,17 @@ def test_centroids_coincide_once_keys_are_translated():
     close(joint.translation, queries.mean(0) - keys.mean(0))
 
 
+def test_untranslated_keys_stay_where_they_are():
+    queries, keys = head(n_keys=50)
+    joint = joint_qk(queries, keys + 3.0, translate=False)
+    close(joint.translation, torch.zeros(queries.shape[-1], dtype=queries.dtype))
+    close(joint.keys * joint.scale, keys + 3.0)
+    close(joint.correlations[1], joint.correlations[0])
+    moved = joint_qk(queries, keys + 3.0)
+    close(moved.correlations[0], joint.correlations[0])
+    assert not torch.allclose(moved.correlations[1], joint.correlations[1])
+
+
 def test_on_unit_vectors_distance_is_the_dot_product_turned_around():
     queries, keys = (torch.nn.functional.normalize(drawn(40, 5, seed=seed), dim=-1) for seed in (0, 1))
     joint = joint_qk(queries, keys)

@@ -82,6 +82,7 @@ def joint_qk(
     *,
     weights: Real[Tensor, "..."] | None = None,
     scores: Real[Tensor, "..."] | None = None,
+    translate: bool = True,
     max_pairs: int = 20_000,
     seed: int = 0,
 ) -> JointQK:
@@ -90,7 +91,9 @@ def joint_qk(
     Keys get a = mean(q) - mean(k), so that centroids coincide; then q <- c q and k <- k / c. The scale c is that at
     which the squared Euclidean distance follows the dot product best (Pearson's, from the covariances of |q|^2, |k|^2
     and q.k); it stays 1 unless that makes the Euclidean Spearman correlation better. Cosine distance does not see c.
-    Dot products are those of the vectors as they stand at the stage: translation adds q.a to them.
+    Dot products are those of the vectors as they stand at the stage: translation adds q.a to them. Where queries and
+    keys have a large mean in common, raw cosines tell dot products better than centred ones do, in two clouds that lie
+    apart: `translate=False` leaves keys where they are, and both stages are alike.
 
     `valid_pairs` are the pairs (row of a query, row of a key) that count, or true where one does: those that can
     attend. Without, all pairs. Of more than `max_pairs`, a seeded sample. `weights` make pairs count more than others
@@ -109,7 +112,7 @@ def joint_qk(
     query, key = pairs.unbind(-1)
     of_query, of_key = _squared_norms(q, "queries"), _squared_norms(k, "keys")
     mean_query, mean_key = q.mean(-2), k.mean(-2)
-    translation = mean_query - mean_key
+    translation = mean_query - mean_key if translate else torch.zeros_like(mean_query)
     length = translation.square().sum(-1, keepdim=True)
     of_moved = (of_key + 2 * _along(k, translation) + length).clamp_min(0.0)
     no_query = of_query <= NOTHING * of_query.mean(-1, keepdim=True)

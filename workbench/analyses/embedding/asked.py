@@ -14,3 +14,6 @@ SampleSeed = Annotated[Seed, "Seed of all draws, and of tsne and umap"]
 Store = Annotated[
     str | None, "Folder that keeps queries and keys of all layers for the next run, or 'cache' for one of our own"
 ]
+Translate = Annotated[
+    bool, "Bring the centre of the keys to that of the queries: a vector added to every key, which no softmax sees"
+]

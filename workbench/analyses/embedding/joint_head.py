@@ -195,6 +195,7 @@ def joint_qk(
     method: Annotated[Method, "How the picture is made: pca, tsne (slow) or umap"] = "pca",
     dims: Annotated[int, Within(2, 3), "Dimensions of the picture"] = 2,
     distance: Annotated[Literal["cosine", "euclidean"], "Distance that tsne and umap keep"] = "cosine",
+    translate: Translate = True,
     inputs: Inputs = 200,
     points: PointCount = 2000,
     neighbours: Neighbours = 15,
@@ -222,7 +223,7 @@ def joint_qk(
     kv_head = head // (n_heads // here.keys.shape[1])
     q, k = here.queries[:, head], here.keys[:, kv_head]
     pairs = found.pairs(most=MOST_PAIRS, seed=seed)
-    joined = functional.joint_qk(q, k, pairs, seed=seed)
+    joined = functional.joint_qk(q, k, pairs, translate=translate, seed=seed)
     if not bool(joined.queries.isfinite().all() and joined.keys.isfinite().all()):
         raise BadInput(f"Layer {layer}, head {head} has queries or keys that are not finite; nothing can be placed.")
     vectors = torch.cat([joined.queries, joined.keys])

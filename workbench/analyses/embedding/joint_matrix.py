@@ -122,6 +122,7 @@ def joint_qk_matrix(
     method: Annotated[Method, "How pictures are made: pca, tsne or umap (both slow: a head at a time)"] = "pca",
     shared: Annotated[bool, "One projection for all heads, instead of one each"] = False,
     modulo: Annotated[int, Within(2, 100), "Positions are also grouped modulo this number"] = 5,
+    translate: Translate = True,
     inputs: Inputs = 200,
     points: PointCount = 2000,
     neighbours: Neighbours = 15,
@@ -156,7 +157,7 @@ def joint_qk_matrix(
         unusable = dict(_unusable(q, k))
         skipped += [(number, head, why) for head, why in unusable.items()]
         q, k = (x.where(x.isfinite().flatten(1).all(1)[:, None, None], 0.0) for x in (q, k))
-        joined = functional.joint_qk(q, k, pairs, seed=seed)
+        joined = functional.joint_qk(q, k, pairs, translate=translate, seed=seed)
         pictures.add(torch.cat([joined.queries, joined.keys], 1), [h for h in range(len(q)) if h not in unusable])
         scores = head_scores(q, k, joined, known) | habits(found, number)
         names = tuple(scores)
