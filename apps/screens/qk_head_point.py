@@ -47,27 +47,26 @@ def _input(
     if one.picture is not None:
         _picture(one, position, of_key)
         return
-    labels = one.queries if of_key else one.keys
+    labels, weights = (one.queries, one.pattern.T) if of_key else (one.keys, one.pattern)
     square = len(one.queries) == len(one.keys)
-    verb = "attends to it" if of_key else "it attends to"
+    what = "how much each attends to it" if of_key else "how much it attends to each"
     st.caption(
-        f"Tokens are shaded by how much {'each ' + verb if of_key else verb}, on a square-root scale. "
-        "Hover another token for its own; click one to choose its point."
+        f"Tokens are shaded by {what}, on a square-root scale."
+        + (" Hover another token for its own; click one to choose its point." if square else "")
     )
-    weights = one.pattern.T if of_key else one.pattern
-    if square:
-        first = max(0, min(position - _STRIP // 2, len(labels) - _STRIP))
-        window = slice(first, first + _STRIP)
-        token_strip(
-            labels[window],
-            key="qk head strip",
-            first=first,
-            weights=weights[window, window],
-            locked=position,
-            on_click=lambda: _chosen(found, point),
-        )
-    else:
-        token_strip(labels[:_STRIP], key="qk head strip", weights=None)
+    at = position if square else int(weights[position].argmax())
+    first = max(0, min(at - _STRIP // 2, len(labels) - _STRIP))
+    window = slice(first, first + _STRIP)
+    shown = labels[window]
+    token_strip(
+        shown,
+        key="qk head strip",
+        first=first,
+        weights=weights[window, window] if square else weights[position, window][None].repeat(len(shown), 0),
+        locked=position if square else first,
+        outlined=square,
+        on_click=(lambda: _chosen(found, point)) if square else None,
+    )
     order = weights[position].argsort()[::-1][:5]
     said = " · ".join(f"{visible(labels[i])} {weights[position][i]:.3f}" for i in order)
     st.caption(f"{'Most by' if of_key else 'Most to'}: {plain(said)}")

@@ -36,10 +36,12 @@ def one_input(model: "LensModel", found: "JointHead", number: int, asked: Mappin
 
     from workbench import media
     from workbench.analyses.attention.attention import sides
+    from workbench.analyses.embedding.gathered import fitted
     from workbench.analyses.one_prompt import one_prompt, real
     from workbench.hooks import reading
 
-    batch = one_prompt(model, _input(model, found, number, asked))
+    (read,) = fitted(model, (_input(model, found, number, asked),))
+    batch = one_prompt(model, read)
     name, query_side, key_side = sides(model, found.attention)
     prefix, _, short = name.rpartition(".")
     site = f"{prefix}.{found.layer}.{short}.pattern"
