@@ -41,7 +41,7 @@ def head_weights(model: LensModel, attention: str | None, layer: int, *, fold_no
         asks, reads = _norms(model, attention, layer)
         q, k, v = _folded(q, asks), _folded(k, reads), _folded(v, reads)
     n_heads = len(q)
-    k, v = (w.repeat(n_heads // len(w), 1, 1) for w in (k, v))
+    k, v = (functional.repeat_kv(w, n_heads, dim=0) for w in (k, v))
     return HeadWeights(q=q, k=k, v=v, o=_precise(o), biased=bool(b_q.any() or b_k.any()))
 
 
