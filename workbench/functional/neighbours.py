@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.errors import BadInput
-from workbench.functional.projection import in_double
 
 By = Literal["dot", "cosine", "euclidean"]
 BLOCK = 2**20
@@ -57,6 +56,18 @@ def nearest_queries(
 ) -> Nearest:
     """The k queries nearest to each key: `nearest_keys` the other way round, with the same (query, key) `mask`."""
     return _nearest(keys, queries, k, by, None if mask is None else mask.mT, "queries")
+
+
+def directions(points: Float[Tensor, "*batch point d"]) -> Float[Tensor, "*batch point longer"]:
+    """Points with a norm of one; zero vectors, which have no direction, get one of their own on an axis added last."""
+    norms = points.norm(dim=-1, keepdim=True)
+    own = (norms == 0).to(points.dtype)
+    return torch.cat([points / (norms + own), own], -1)
+
+
+def in_double(x: Tensor) -> Tensor:
+    """The same in double precision; on the CPU where its own device has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def _nearest(asking: Tensor, asked: Tensor, k: int, by: str, mask: Tensor | None, what: str) -> Nearest:

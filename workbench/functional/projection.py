@@ -19,6 +19,7 @@ from torch import Tensor
 
 from workbench import progress
 from workbench.errors import BadInput
+from workbench.functional.neighbours import directions, in_double, nearest_keys
 
 Method = Literal["pca", "tsne", "umap"]
 Metric = Literal["cosine", "euclidean"]
@@ -132,18 +133,6 @@ def _one_by_one(clouds: Tensor, dims: int, metric: str, draw: Callable[..., Any]
     return drawn
 
 
-def directions(points: Float[Tensor, "*batch point d"]) -> Float[Tensor, "*batch point longer"]:
-    """Points with a norm of one; zero vectors, which have no direction, get one of their own on an axis added last."""
-    norms = points.norm(dim=-1, keepdim=True)
-    own = (norms == 0).to(points.dtype)
-    return torch.cat([points / (norms + own), own], -1)
-
-
-def in_double(x: Tensor) -> Tensor:
-    """The same in double precision; on the CPU where its own device has none."""
-    return (x.cpu() if x.device.type == "mps" else x).double()
-
-
 def _drawing(
     method: str, n: int, dims: int, seed: int, metric: str, perplexity: float, n_neighbors: int
 ) -> Callable[..., Any]:
@@ -187,20 +176,26 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def _umap(points: np.ndarray, start: np.ndarray, dims: int, seed: int, metric: str, n_neighbors: int) -> np.ndarray:
-    with warnings.catch_warnings():
+    clouds = torch.from_numpy(points)
+    near = nearest_keys(clouds, clouds, n_neighbors, "cosine" if metric == "cosine" else "euclidean")
+    distances = (1 - near.values).clamp(min=0) if metric == "cosine" else near.values
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-        from umap import UMAP
-    made: Any = UMAP  # as above
-    made = made(
-        n_neighbors=n_neighbors,
-        n_components=dims,
-        metric=metric,
-        init=_noisy(start, seed),
-        random_state=seed,
-        n_jobs=1,  # with a seed it takes no more, and says so
-        disconnection_distance=math.inf,  # or a point opposite to all others would be NaN
-    )
-    with _ONE_AT_A_TIME:
+        warnings.filterwarnings("ignore", r"precomputed_knn\[2\]")  # an index for points that come later
+        import umap
+
+        made: Any = umap.UMAP  # init may be an array here too
+        made = made(
+            n_neighbors=n_neighbors,
+            n_components=dims,
+            metric=metric,
+            # Exact, and without the minute that it takes to compile the search for approximate ones.
+            precomputed_knn=(near.indices.numpy(), distances.numpy(), None),
+            init=_noisy(start, seed),
+            random_state=seed,
+            n_jobs=1,  # with a seed it takes no more, and says so
+            disconnection_distance=math.inf,  # or a point opposite to all others would be NaN
+        )
         return np.asarray(made.fit_transform(points))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench import progress
 from workbench.errors import BadInput
-from workbench.functional.projection import directions, in_double
+from workbench.functional.neighbours import directions, in_double
 
 Metric = Literal["cosine", "euclidean"]
 BLOCK = 2**18
