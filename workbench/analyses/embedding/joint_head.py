@@ -16,6 +16,8 @@ from workbench.analyses.embedding.asked import (
     Perplexity,
     PointCount,
     SampleSeed,
+    Store,
+    Translate,
 )
 from workbench.analyses.embedding.gathered import Gathered, gathered
 from workbench.analyses.embedding.own_scores import score_correlations
@@ -201,10 +203,7 @@ def joint_qk(
     neighbours: Neighbours = 15,
     perplexity: Perplexity = 30.0,
     seed: SampleSeed = 0,
-    store: Annotated[
-        str | None,
-        "Folder that keeps queries and keys of all layers for the next run, or cache: one of the workbench's own",
-    ] = None,
+    store: Store = None,
 ) -> JointHead:
     """One head's queries and keys of many inputs in one picture, in which near means attended to.
 

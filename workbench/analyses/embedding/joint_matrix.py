@@ -17,6 +17,8 @@ from workbench.analyses.embedding.asked import (
     Perplexity,
     PointCount,
     SampleSeed,
+    Store,
+    Translate,
 )
 from workbench.analyses.embedding.attention_habits import habits
 from workbench.analyses.embedding.gathered import gathered
@@ -128,10 +130,7 @@ def joint_qk_matrix(
     neighbours: Neighbours = 15,
     perplexity: Perplexity = 30.0,
     seed: SampleSeed = 0,
-    store: Annotated[
-        str | None,
-        "Folder that keeps queries and keys of all layers for the next run, or cache: one of the workbench's own",
-    ] = None,
+    store: Store = None,
 ) -> JointMatrix:
     """Every head's queries and keys in a small picture, aligned head by head, with scores to sort heads by.
 
