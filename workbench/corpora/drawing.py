@@ -1,6 +1,10 @@
 """Which inputs are taken when not all are wanted: by a hash of seed and place, so that every machine takes the same."""
 
 import hashlib
+from collections.abc import Callable, Sequence
+
+Take = Callable[[int], Sequence[int]]
+"""Given how many inputs there are, which places to take."""
 
 
 def order(count: int, seed: int = 0) -> list[int]:

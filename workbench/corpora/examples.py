@@ -2,19 +2,18 @@
 
 import colorsys
 import json
-from collections.abc import Callable, Sequence
 from importlib.resources import files
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.corpora.drawing import Take
 from workbench.corpora.form import Corpus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Take = Callable[[int], Sequence[int]]
 SIDE = 224  # pixels: what most vision models see
 RATE = 16_000  # samples a second: what most audio models hear
 

@@ -1,14 +1,14 @@
 """Inputs from the user's own disk: a text file with one input a line, a folder of pictures or of sounds."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from workbench.corpora import drawing, tables
+from workbench.corpora.drawing import Take
 from workbench.corpora.form import Corpus
 from workbench.errors import BadFile, BadInput
 
-Take = Callable[[int], Sequence[int]]
 NAMED = 3  # files named in a note; the others are counted
 
 

