@@ -48,6 +48,7 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/your_own_model.md",
         "docs/your_own_data.md",
         "docs/token_attribution.md",
+        "docs/joint_qk.md",
     ],
 )
 def test_every_link_of_a_document_leads_somewhere(document):
@@ -143,3 +144,16 @@ def test_the_python_of_the_document_on_attribution_runs():
     scope: dict = {}
     exec(code, scope)
     assert len(scope["found"].ranking()) >= 8
+
+
+def test_the_document_on_joint_embeddings_runs_and_names_every_score():
+    text = (ROOT / "docs" / "joint_qk.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = code.replace("smollm2-135m", "micro").replace("layer=18, head=6", "layer=1, head=2")
+    scope: dict = {}
+    exec(code, scope)
+    assert scope["head"].n_pairs > 1000
+    table = text.partition("## Numbers of heads")[2].partition("## Many inputs")[0]
+    named = {name.strip() for row in re.findall(r"^\| ([a-zX:, ]+) \|", table, re.MULTILINE) for name in row.split(",")}
+    for name in scope["matrix"].score_names:
+        assert name in named or ("cluster:X" in named and name.startswith("cluster:")), name
