@@ -64,6 +64,7 @@ function scatter(root, { version, content }, before) {
   };
   const colour = make("select");
   points.colourings.forEach(({ name }) => colour.append(new Option(name, name)));
+  colour.setAttribute("aria-label", "Colour by");
   colour.onchange = () => change({ colour: colour.value });
   const modulo = make("input"), moduloLine = field("n", modulo);
   Object.assign(modulo, { type: "number", min: 2, max: 100, step: 1 });
@@ -71,10 +72,12 @@ function scatter(root, { version, content }, before) {
   modulo.onchange = () => { if (modulo.checkValidity() && modulo.value) change({ modulo: Number(modulo.value) }); };
   const kinds = make("select");
   [["both", "both"], ["queries", "● queries"], ["keys", "▲ keys"]].forEach(([value, text]) => kinds.append(new Option(text, value)));
+  kinds.setAttribute("aria-label", "Points shown");
   kinds.onchange = () => change({ show: kinds.value });
   const find = make("input"), list = make("datalist");
   find.type = "search";
   find.placeholder = "a token";
+  find.setAttribute("aria-label", "Find a token");
   list.id = `words-${version}`;
   find.setAttribute("list", list.id);
   content.frequent.forEach((word) => list.append(new Option(word)));
