@@ -27,6 +27,7 @@ CAVEAT = (
     "Positions, not only meanings, draw points together."
 )
 _SHOWN = ("both", "queries", "keys")
+_FIRST = "query or key"  # every result can be coloured so
 _KEY = "qk scatter"
 _APART = "|"
 """Between the regions of the address; none holds it."""
@@ -81,7 +82,8 @@ def _which(seen: Subject, attention: str | None) -> dict[str, int]:
         if st.button("All heads", icon=":material/apps:"):
             state.go("qk_matrix", locked=at)
         if st.button("On one prompt", icon=":material/center_focus_strong:", disabled=seen.model.reads != "text"):
-            state.go("head", layer=str(chosen["layer"]), head=str(chosen["head"]))
+            which = {"attention": attention} if attention else {}
+            state.go("head", layer=str(chosen["layer"]), head=str(chosen["head"]), **which)
     return chosen
 
 
@@ -100,7 +102,7 @@ def _view(seen: Subject, found: "JointHead", params: dict[str, Any], noun: str) 
             seen,
             found,
             {name: value for name, value in params.items() if value is not None},
-            figure=lambda: found.figure(colour=view.colour or cloud.colours[0].name, modulo=modulo),
+            figure=lambda: found.figure(colour=view.colour, modulo=modulo),
         )
     with narrow:
         quality(found)
@@ -135,7 +137,7 @@ def _asked(cloud: Cloud, modulo: int) -> View:
     """What the address says of the picture; texts that do not fit this cloud leave it."""
     names = [one.name for one in cloud.colours]
     return View(
-        colour=state.fitting("colour", names[0], state.one_of(names)),
+        colour=state.fitting("colour", _FIRST, state.one_of(names)),
         modulo=modulo,
         show=state.fitting("show", "both", state.one_of(_SHOWN)),
         size=state.fitting("size", False, state.switch),
@@ -153,7 +155,7 @@ def _changed() -> None:
         return
     st.session_state["qk head:turn"] = int(told["turn"])
     state.put(
-        colour=str(told["colour"]) or None,
+        colour=None if told["colour"] == _FIRST else str(told["colour"]),
         modulo=None if told["modulo"] == 5 else str(int(told["modulo"])),
         show=None if told["show"] == "both" else str(told["show"]),
         size=state.yes_no(True) if told["size"] else None,

@@ -17,7 +17,8 @@ from apps.views.qk_scatter_data import encoded, levels, places
 if TYPE_CHECKING:
     import numpy as np
 
-_SCRIPTS = ("qk_scatter_points.js", "qk_scatter_drawing.js", "qk_scatter.js")
+_PARTS = ("points", "drawing", "plot", "over", "bar", "hand")
+_SCRIPTS = (*(f"qk_scatter_{part}.js" for part in _PARTS), "qk_scatter.js")
 _STYLES = ("base.css", "qk_scatter.css")
 _SENTENCE = 240  # characters of an input that a hover shows
 _FREQUENT = 300  # tokens that the search offers

@@ -176,7 +176,7 @@ def test_a_patch_is_framed_and_the_strongest_is_the_bluest(tiny):
 def test_the_selection_is_counted_by_token(found):
     chosen = (found.input == 0).numpy()
     table = counts_by_token(found, chosen)
-    rows = {row.token: (row.points, row.queries, row.keys, row.share) for row in table.itertuples()}
+    rows = {token: tuple(rest) for token, *rest in table.to_numpy().tolist()}
     for label in set(found.labels):
         same = np.array([one == label for one in found.labels])
         mine, keys = int((same & chosen).sum()), int((same & chosen & found.is_key.numpy()).sum())
