@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PAGES = {"qk_matrix": "joint-qk-matrix", "qk_head": "joint-qk"}
 """Pages and their analyses."""
-SETTINGS = ("inputs", "points", "seed", "neighbours", "perplexity")
+SETTINGS = ("inputs", "points", "seed", "neighbours", "perplexity", "translate")
 OPTIONS = frozenset({"texts", "attention", "method", *SETTINGS})
 """What both pages have in the address."""
 OWN_SETTINGS = ("shared", "distance")

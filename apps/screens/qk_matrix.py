@@ -92,7 +92,7 @@ def _view(seen: Subject, found: "JointMatrix", what: Asked) -> None:
         )
         st.caption(
             f"Under each picture: {plain(view.named(below, found.modulo))}. "
-            + view.said(found, METHODS[found.method], what.noun, what.params["seed"])
+            + view.said(found, METHODS[found.method], what.noun, what.params)
         )
         _left_out(found)
 

@@ -1,6 +1,6 @@
 """What the QK matrix shows: the pictures in their colours, the numbers of a head, and what the whole of it is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -147,8 +147,8 @@ def brief(value: float) -> str:
     return text.lstrip("-") if not float(text) else text.replace("-", "\N{MINUS SIGN}")
 
 
-def said(result: "JointMatrix", method: str, noun: str, seed: int) -> str:
-    """What the picture is and how good: method, sample, mean correlation and quality."""
+def said(result: "JointMatrix", method: str, noun: str, asked: Mapping[str, Any]) -> str:
+    """What the picture is and how good: method, sample, mean correlation and quality; `asked` are the parameters."""
     import numpy as np
 
     def mean(values: "np.ndarray") -> float:
@@ -157,9 +157,11 @@ def said(result: "JointMatrix", method: str, noun: str, seed: int) -> str:
     stages = [mean(result.correlations[..., stage, 0, 0].numpy()) for stage in range(len(STAGES))]
     trust, kept = (mean(result.quality[..., i].numpy()) for i in range(2))
     keys = int(result.is_key.sum())
+    how = "one picture for all heads, " if asked.get("shared") else ""
+    how += "" if asked.get("translate", True) else "keys not translated, "
     return plain(
-        f"{method} of {len(result.is_key) - keys:,} queries and {keys:,} keys from {len(result.texts):,} {noun}, "
-        f"seed {seed}. Correlation of cosine distance with dot product (Spearman, {result.n_pairs:,} pairs that can "
+        f"{method} of {len(result.is_key) - keys:,} queries and {keys:,} keys from {len(result.texts):,} {noun}, {how}"
+        f"seed {asked['seed']}. Correlation of cosine distance with dot product (Spearman, {result.n_pairs:,} pairs that can "
         f"attend), mean over heads: {brief(stages[0])} before, {brief(stages[1])} translated, {brief(stages[2])} "
         f"aligned. The pictures: trustworthiness {brief(trust)}, {brief(kept)} of the neighbours kept. Points outside "
         f"the middle 99% are drawn at the edge."

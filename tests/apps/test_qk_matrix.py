@@ -5,13 +5,16 @@ import io
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 import workbench
+from apps.screens.qk_asked import OPTIONS
 from apps.views import qk_matrix as view
 from apps.views.grid import by_score, in_place
 from apps.views.qk_colours import CATEGORIES, LEVELS, OTHER, painted
@@ -20,6 +23,8 @@ from apps.views.qk_search import matching
 from apps.views.scatter_pictures import scatter_pictures, scatter_png, scatter_sheet, within_bytes
 from workbench.analyses.embedding.colourings import Colouring, colourings
 
+MAIN = Path(__file__).parents[2] / "apps" / "main.py"
+FEW = {"inputs": "6", "points": "200"}
 LOOK = view.Look(colour="query or key", modulo=5, show="both", find="", exact=False, dark=False)
 
 
@@ -258,7 +263,7 @@ def test_hiding_keys_leaves_the_queries_where_they_are(found):
 
 
 def test_the_numbers_beside_the_picture_are_those_of_the_result(found):
-    said = view.said(found, "PCA", "sentences", 3).replace("\\", "")
+    said = view.said(found, "PCA", "sentences", {"seed": 3}).replace("\\", "")
     mean = found.correlations[..., 0, 0].mean((0, 1)).tolist()
     for stage, value in zip(("before", "translated", "aligned"), mean, strict=True):
         assert f"{value:.2f} {stage}".replace("-", "−") in said
@@ -266,6 +271,9 @@ def test_the_numbers_beside_the_picture_are_those_of_the_result(found):
     n = int((~found.is_key).sum())
     assert f"PCA of {n} queries and {n} keys from {len(found.texts)} sentences, seed 3" in said
     assert f"trustworthiness {trust:.2f}, {kept:.2f} of the neighbours" in said
+
+    other = view.said(found, "PCA", "sentences", {"seed": 0, "shared": True, "translate": False})
+    assert "one picture for all heads, keys not translated" in other and "picture for all" not in said
 
     card = view.numbers(found, 1, 2)
     for s, stage in enumerate(("before", "translated", "aligned")):
@@ -291,7 +299,7 @@ def test_skipped_heads_are_named_and_counted(found):
     values = hurt.score("correlation").numpy()
     assert [text == "skipped" for text in view.under(hurt, values)] == [i == 3 for i in range(8)]
     assert view.table(hurt)["skipped"].tolist()[3].startswith("all its")
-    assert "nan" not in view.said(hurt, "PCA", "sentences", 0) + view.numbers(hurt, 0, 3)
+    assert "nan" not in view.said(hurt, "PCA", "sentences", {"seed": 0}) + view.numbers(hurt, 0, 3)
     one = view.drawn(hurt, colourings(hurt)["norm"], replace(LOOK, colour="norm"))
     assert not one.pictures[3].any() and all(one.pictures[i].any() for i in range(8) if i != 3)
 
@@ -330,3 +338,111 @@ def test_the_figure_holds_every_head_and_the_legend(found, colour):
 def test_layouts_of_all_heads():
     assert in_place(2, 4, across=False).columns == 4
     assert by_score(np.arange(30.0), columns=8).columns == 8
+
+
+@pytest.fixture
+def at(monkeypatch, tmp_path):
+    """`at(page, **options)` is the app after its first run, on a few inputs and with a cache of its own."""
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path))
+
+    def visit(name: str = "qk_matrix", **values: str) -> AppTest:
+        def choose(pages, **options):
+            (page,) = (page for section in pages.values() for page in section if (page.url_path or "start") == name)
+            page._can_be_called = True
+            return page
+
+        monkeypatch.setattr("streamlit.navigation", choose)
+        app = AppTest.from_file(str(MAIN), default_timeout=120)
+        for key, value in {"model": "micro", **FEW, **values}.items():
+            app.query_params[key] = value
+        return app.run()
+
+    return visit
+
+
+def address(app: AppTest) -> dict[str, str]:
+    return {name: values[0] if isinstance(values, list) else values for name, values in app.query_params.items()}
+
+
+def box(app: AppTest, kind: str, label: str):
+    (one,) = (one for one in getattr(app, kind) if one.label.startswith(label))
+    return one
+
+
+def said(app: AppTest) -> str:
+    shown = (*app.caption, *app.info, *app.warning, *app.markdown)
+    return " ".join(block.value for block in shown).replace("\\", "")
+
+
+def test_the_page_says_what_is_drawn_and_keeps_the_address(at):
+    options = {"colour": "token", "sort": "norm gap", "lowest": "yes", "locked": "1.2", "find": "E", "exact": "yes"}
+    app = at(**options)
+    assert not app.exception and not app.error
+    assert address(app) == {"model": "micro", **FEW, **options}
+    found = workbench.get("joint-qk-matrix")(workbench.load("micro"), inputs=6, points=200)
+    assert view.said(found, "PCA", "sentences", {"seed": 0}).replace("\\", "") in said(app)
+    hits = [label.strip().lower() == "e" for label in found.labels]
+    assert f"{sum(hits)} of {len(hits)} points match" in said(app)
+    assert "**Layer 1, head 2**" in [one.value for one in app.markdown]
+    frame = app.dataframe[0].value
+    values = found.score("norm gap").flatten().tolist()
+    assert frame["head"].tolist() == [f"{i // 4}.{i % 4}" for i in sorted(range(8), key=lambda i: values[i])]
+    assert np.allclose(frame["norm gap"], sorted(values))
+
+
+def test_what_does_not_fit_leaves_the_address(at):
+    app = at(colour="brightness", sort="no such score", locked="9.9", modulo="1", texts="scikit-image", seed="-4")
+    assert not app.exception and not app.error
+    assert set(address(app)) - {"locked", "seed"} == {"model", *FEW}
+    assert "Click a picture" in said(app)
+
+
+@pytest.mark.parametrize(
+    ("model", "there", "missing", "colour"),
+    [
+        ("micro", {"token", "position", "norm", "group"}, {"brightness", "hue", "row", "part of speech"}, "norm"),
+        ("tiny:vit", {"position", "norm", "row", "column", "brightness", "hue"}, {"token", "part of speech"}, "hue"),
+    ],
+)
+def test_only_colours_that_the_data_has_are_offered(model, there, missing, colour, at):
+    app = at(model=model, colour=colour, inputs="2")
+    assert not app.exception and not app.error
+    offered = set(box(app, "selectbox", "Colour by").options)
+    assert there <= offered and not missing & offered
+    corpora = box(app, "selectbox", "Inputs").options
+    assert any("Brown" in name for name in corpora) == (model == "micro")
+    assert any("photographs" in name for name in corpora) == (model != "micro")
+    assert address(app)["colour"] == colour
+
+
+def test_a_change_of_the_picture_is_kept_and_runs_no_model(at, monkeypatch):
+    app = at()
+    monkeypatch.setattr("workbench.registry.Analysis.__call__", None)  # would fail
+    box(app, "selectbox", "Colour by").set_value("position mod").run()
+    assert not app.exception and not app.error
+    box(app, "number_input", "n").set_value(3).run()
+    box(app, "text_input", "Search").set_value("no such token").run()
+    box(app, "selectbox", "Order by").set_value("spiral").run()
+    assert not app.exception and not app.error
+    assert "No token of this sample holds “no such token”" in said(app)
+    kept = {"colour": "position mod", "modulo": "3", "find": "no such token", "sort": "spiral"}
+    assert address(app) == {"model": "micro", **FEW, **kept}
+
+
+def test_what_is_asked_is_shared_with_the_page_of_one_head(at):
+    app = at(seed="7", texts="example")
+    pages = app.session_state["state:pages"]
+    asked = {name: text for name, text in pages["qk_matrix"].items() if name in OPTIONS}
+    assert asked == {"seed": "7", "texts": "example", **FEW}
+    assert {name: text for name, text in pages["qk_head"].items() if name in OPTIONS} == asked
+
+
+def test_a_corpus_that_is_not_there_is_a_sentence(at):
+    app = at(texts="/no/such/folder")
+    assert not app.exception
+    assert any("/no/such/folder" in error.value.replace("\\", "") for error in app.error)
+
+
+def test_a_model_without_queries_and_keys_gets_a_sentence(at):
+    app = at(model="tiny:mamba")
+    assert not app.exception and not app.error and "mamba" in said(app)
