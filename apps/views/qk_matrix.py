@@ -161,10 +161,10 @@ def said(result: "JointMatrix", method: str, noun: str, asked: Mapping[str, Any]
     how += "" if asked.get("translate", True) else "keys not translated, "
     return plain(
         f"{method} of {len(result.is_key) - keys:,} queries and {keys:,} keys from {len(result.texts):,} {noun}, {how}"
-        f"seed {asked['seed']}. Correlation of cosine distance with dot product (Spearman, {result.n_pairs:,} pairs that can "
-        f"attend), mean over heads: {brief(stages[0])} before, {brief(stages[1])} translated, {brief(stages[2])} "
-        f"aligned. The pictures: trustworthiness {brief(trust)}, {brief(kept)} of the neighbours kept. Points outside "
-        f"the middle 99% are drawn at the edge."
+        f"seed {asked['seed']}. Correlation of cosine distance with dot product (Spearman, {result.n_pairs:,} pairs "
+        f"that can attend), mean over heads: {brief(stages[0])} before, {brief(stages[1])} translated, "
+        f"{brief(stages[2])} aligned. The pictures: trustworthiness {brief(trust)}, {brief(kept)} of the neighbours "
+        f"kept. Points outside the middle 99% are drawn at the edge."
     )
 
 
