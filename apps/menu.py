@@ -20,6 +20,7 @@ OWN = {
     "flow": ("Attention flow graph", ":material/account_tree:"),
     "qk_matrix": ("QK matrix", ":material/apps:"),
     "qk_head": ("QK head", ":material/scatter_plot:"),
+    "qk_weights": ("QK weights", ":material/line_weight:"),
     "ablate": ("Ablate", ":material/content_cut:"),
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
@@ -39,6 +40,7 @@ OPTIONS = {
     "qk_head": qk_asked.OPTIONS
     | {"layer", "head", "dims", "colour", "modulo", "show", "size", "find", "exact"}
     | {"point", "selected", "isolated", "alike"},
+    "qk_weights": frozenset({"attention", "fold", "number", "tiles", "sort", "lowest", "locked", "of"}),
     "ablate": frozenset({"attention", "operation", "sites", "token", "position"}),
 }
 """What the address of such a page may say beside the model and the prompt."""

@@ -220,3 +220,12 @@ def product_picture(
     """One head's product on at most size by size pixels, each the mean of its block of entries."""
     left, right = head_weights(model, attention, layer, fold_norm=fold_norm).product(of)
     return functional.product_picture(left[head], right[head], size).cpu()
+
+
+def product_pictures(
+    model: LensModel, attention: str | None, *, of: Literal["qk", "vo"] = "qk", fold_norm: bool = False, size: int = 24
+) -> Float[Tensor, "layer head row column"]:
+    """Every head's product on at most size by size pixels, for small pictures; see `product_picture`."""
+    layers = track(range(model.attention(attention)[0].n_blocks), label="layers")
+    each = (head_weights(model, attention, layer, fold_norm=fold_norm).product(of) for layer in layers)
+    return torch.stack([functional.product_picture(*factors, size) for factors in each]).cpu()
