@@ -10,6 +10,7 @@ from apps.running import sentences
 from apps.subject import Subject
 from apps.text import plain, short, visible
 from apps.views.qk_head_attention import OneInput, one_input, overlaid
+from apps.views.qk_head_cloud import titles
 from apps.views.strip import token_strip
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ def _input(
 
 
 def _picture(one: OneInput, position: int, of_key: bool) -> None:
-    image, rest = overlaid(one, position, of_key=of_key)
+    image, largest, rest = overlaid(one, position, of_key=of_key)
     st.image(image)
     what = "how much each patch attends to the framed one" if of_key else "how much the framed one attends to each"
-    st.caption(f"Blue: {what}; the darkest is the largest. On what is no patch: {rest:.3f}.")
+    st.caption(f"Blue: {what}, at most {largest:.3f}; on what is no patch: {rest:.3f}.")
 
 
 def _chosen(found: "JointHead", point: int) -> None:
@@ -101,11 +102,11 @@ def _nearest(found: "JointHead", point: int, of_key: bool) -> None:
     else:
         near = functional.nearest_keys(queries[point][None], keys, _NEAREST, by="cosine")
     offset = 0 if of_key else count
-    points = [int(i) + offset for i in near.indices[0]]
+    points = [i + offset for i in near.indices[0].tolist() if i >= 0]
     st.caption(
         f"Nearest {'queries' if of_key else 'keys'} in the full space, in any input, by the cosine after alignment."
     )
-    key = f"qk nearest:{point}"
+    key, names = f"qk nearest:{point}", titles(found)
 
     def taken() -> None:
         rows = st.session_state[key].selection.rows
@@ -115,9 +116,9 @@ def _nearest(found: "JointHead", point: int, of_key: bool) -> None:
     st.dataframe(
         {
             "token": [visible(found.labels[i]) for i in points],
-            "cosine": [float(value) for value in near.values[0]],
+            "cosine": near.values[0, : len(points)].tolist(),
             "position": [int(found.position[i]) for i in points],
-            "text": [short(found.texts[int(found.input[i])], 120) for i in points],
+            "in": [short(names[int(found.input[i])], 120) for i in points],
         },
         hide_index=True,
         row_height=28,

@@ -78,8 +78,8 @@ def place_of(label: str) -> tuple[int, int] | None:
     return (int(row), int(column)) if comma and row.isdigit() and column.isdigit() else None
 
 
-def overlaid(one: OneInput, position: int, *, of_key: bool) -> "tuple[Image, float]":
-    """The picture with the weights of one patch over it, and the weight of what is no patch.
+def overlaid(one: OneInput, position: int, *, of_key: bool) -> "tuple[Image, float, float]":
+    """The picture with the weights of one patch over it, the largest of a patch, and those of what is no patch.
 
     A query's row says where it looks; a key's column how much each patch looks at it. The darkest blue is the largest
     weight of a patch; the patch itself has an orange frame.
@@ -111,4 +111,4 @@ def overlaid(one: OneInput, position: int, *, of_key: bool) -> "tuple[Image, flo
         high, wide = height * by // rows, width * by // columns
         box = (own[1] * wide, own[0] * high, (own[1] + 1) * wide - 1, (own[0] + 1) * high - 1)
         ImageDraw.Draw(image).rectangle(box, outline=_EDGE, width=3)
-    return image, rest
+    return image, float(heat.max()), rest

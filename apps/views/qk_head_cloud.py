@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apps.views.qk_colours import Colour, painted
@@ -32,13 +33,19 @@ def cloud_of(found: "JointHead", *, noun: str, asked: str, modulo: int) -> Cloud
         input=found.input.numpy(),
         position=found.position.numpy(),
         tags=found.tags,
-        texts=found.texts,
+        texts=titles(found),
         noun=noun,
+        hint="a token" if found.reads == "text" else "a patch, as 3,4",
         strongest=found.strongest.numpy(),
         weights=found.strongest_weights.numpy(),
         colours=tuple(map(colours_of, known.values())),
         sizes=found.value_norms.double().numpy(),
     )
+
+
+def titles(found: "JointHead") -> tuple[str, ...]:
+    """What each input is called: a text is what it says, a picture the name of its file."""
+    return found.texts if found.reads == "text" else tuple(Path(text).name for text in found.texts)
 
 
 def colours_of(colouring: "Colouring") -> Colours:

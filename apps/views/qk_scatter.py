@@ -57,6 +57,8 @@ class Cloud:
     """One an input."""
     noun: str
     """What one input is."""
+    hint: str
+    """What can be looked for."""
     strongest: "np.ndarray"
     """(query, k) points of its most attended keys; -1 is none."""
     weights: "np.ndarray"
@@ -112,6 +114,7 @@ def cloud_data(cloud: Cloud) -> tuple[dict[str, Any], str]:
         "frequent": [word for word, _ in Counter(bare[label] for label in cloud.labels).most_common(_FREQUENT) if word],
         "input": encoded(cloud.input, np.uint32),
         "input_word": cloud.noun,
+        "hint": cloud.hint,
         "position": encoded(np.clip(cloud.position, 0, 65535), np.uint16),
         "tags": list(tags),
         "tag": encoded([tags.get(tag, 65535) for tag in cloud.tags], np.uint16) if tags else None,

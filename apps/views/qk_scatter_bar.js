@@ -48,7 +48,7 @@ function barOf(plot, version, frequent) {
   const [sizeLine, size] = ticked("Size by value norm", "How much the head would add to the stream for attending to the point", (on) => plot.change({ size: on }));
   sizeLine.hidden = !points.sizes;
   list.id = `words-${version}`;
-  Object.assign(find, { type: "search", placeholder: "a token" });
+  Object.assign(find, { type: "search", placeholder: plot.content.hint });
   find.setAttribute("list", list.id);
   frequent.forEach((word) => list.append(new Option(word)));
   let typing = 0;

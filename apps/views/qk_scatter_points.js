@@ -81,8 +81,8 @@ function insideOf(text, points) {
 function within(corners, x, y) {
   let odd = false;
   for (let i = 0, j = corners.length - 1; i < corners.length; j = i++) {
-    const [xi, yi] = corners[i], [xj, yj] = corners[j];
-    if (yi > y !== yj > y && x < (xj - xi) * (y - yi) / (yj - yi) + xi) odd = !odd;
+    const a = corners[i], b = corners[j]; // no destructuring: this runs a million times
+    if (a[1] > y !== b[1] > y && x < (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1]) + a[0]) odd = !odd;
   }
   return odd;
 }

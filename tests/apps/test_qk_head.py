@@ -160,8 +160,9 @@ def test_a_patch_is_framed_and_the_strongest_is_the_bluest(tiny):
     patches = [(i, place) for i, label in enumerate(one.keys) if (place := place_of(label))]
     assert len(patches) == len(one.keys) - 1 and place_of("CLS") is None
     position, own = patches[2]
-    picture, rest = overlaid(one, position, of_key=False)
+    picture, largest, rest = overlaid(one, position, of_key=False)
     assert rest == pytest.approx(one.pattern[position, 0], abs=1e-6)
+    assert largest == pytest.approx(one.pattern[position, 1:].max(), abs=1e-6)
     pixels = np.asarray(picture).astype(int)
     across = max(column for _, (_, column) in patches) + 1
     side = pixels.shape[0] // across
