@@ -85,6 +85,9 @@ def test_axes_with_nothing_along_them_are_zero():
     thin = project(steps, dims=3)  # fewer axes than the picture
     torch.testing.assert_close(thin.coordinates[:, 0], steps[:, 0] - 9.5)
     assert (thin.coordinates[:, 1:] == 0).all() and thin.explained == 1
+    rounds = torch.full((3, 4), 0.1, dtype=torch.float64)
+    assert (rounds.mean(0) != rounds[0]).all()  # what is left when it is taken away is rounding alone
+    assert (project(rounds).coordinates == 0).all() and project(rounds).explained.isnan()
     single = project(torch.ones(1, 4))
     assert (single.coordinates == 0).all() and single.explained.isnan()
 
@@ -156,6 +159,14 @@ def test_tsne_is_repeatable_and_takes_its_options():
     assert float((project(stretched, "tsne", perplexity=8).coordinates - first).abs().max()) < 1
     both = project(torch.stack([points, points + 1]), "tsne", perplexity=8).coordinates
     assert torch.equal(both[0], first)  # of one cloud the same by itself and among others
+
+
+def test_tsne_of_distances_beyond_single_precision():
+    points = planted(4, 12, 8)
+    expected = project(points, "tsne", metric="euclidean", perplexity=8).coordinates
+    for scale in (2.0**90, 2.0**-90):  # whose squares single precision does not hold
+        found = project(points * scale, "tsne", metric="euclidean", perplexity=8).coordinates
+        assert torch.equal(found, expected)
 
 
 def test_tsne_of_equal_points_and_of_zero_vectors():

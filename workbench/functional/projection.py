@@ -129,6 +129,8 @@ def _one_by_one(clouds: Tensor, dims: int, metric: str, draw: Callable[..., Any]
         start, _ = _principal(exact[None], dims)
         spread = float(start[0, :, 0].std(correction=0))
         if spread > one:
+            if metric != "cosine":  # distances are made single, and scikit-learn crashes where one is infinite
+                exact = (exact - exact.mean(0)) / spread
             picture.copy_(torch.from_numpy(draw(exact.numpy(), (start[0] / spread).numpy())))
     return drawn
 
