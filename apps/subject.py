@@ -20,7 +20,7 @@ EXAMPLES = (
     "When Mary and John went to the store, John gave a drink to",
     "the cat sat on the mat and the cat sat on the",
 )
-_BUTTON = 220  # pixels that the name of a model has in a row that wraps
+_BUTTON = 200  # pixels that the name of a model has in a row that wraps
 
 
 @dataclass(frozen=True)

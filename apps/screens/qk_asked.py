@@ -32,7 +32,7 @@ MEANING = {
     "brown": "Brown corpus, with parts of speech",
     "scikit-image": "photographs of scikit-image",
 }
-NOUNS = {"text": "sentences", "image": "pictures", "audio": "sounds"}
+NOUNS = {"text": ("sentences", "tokens"), "image": ("pictures", "patches"), "audio": ("sounds", "frames")}
 _IMAGES = 20  # a picture has some hundred patches
 
 
@@ -49,7 +49,7 @@ class Asked:
 def asked(one: Loaded) -> Asked:
     """Draw the questions, one after the other in a row, and share the answers with the other page."""
     model = one.model
-    noun = NOUNS.get(model.reads, "inputs")
+    noun, rows = NOUNS.get(model.reads, ("inputs", "positions"))
     declared = {p.name: p for p in registry.get(PAGES[state.page()]).params}
     if model.reads != "text":
         declared["inputs"] = replace(declared["inputs"], default=_IMAGES)
@@ -69,7 +69,8 @@ def asked(one: Loaded) -> Asked:
     names = [name for name in (*SETTINGS, *OWN_SETTINGS) if name in declared and _counts(name, method)]
     settings = [declared[name] for name in names]
     values = {p.name: widgets.from_text(p, state.get(p.name)) for p in settings}
-    with st.popover(f"{values['inputs']:,} {noun}", icon=":material/tune:"):
+    sample = f"{values['inputs']:,} {noun}, {values['points']:,} {rows}"
+    with st.popover(sample, icon=":material/tune:", help="How many are drawn, and how they are placed."):
         _form(settings, model)
     attention = _attention(model)
     for page in set(PAGES) - {state.page()}:
@@ -96,7 +97,7 @@ def _texts(model: "LensModel") -> str:
         accept_new_options=True,
         format_func=lambda name: MEANING.get(name, name),
         label_visibility="collapsed",
-        width=240,
+        width=230,
         help="A built-in corpus, the path of a text file (one input a line) or of a folder of pictures, "
         "or a data set on the hub: hf:OWNER/NAME[/CONFIG][:COLUMN]",
     )

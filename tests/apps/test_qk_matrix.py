@@ -91,6 +91,14 @@ def test_points_in_front_are_seen():
     assert not all(drawn_anyhow)
 
 
+def test_no_colour_covers_another_for_its_place_in_the_list():
+    points = np.random.default_rng(0).normal(size=(1, 3000, 2))
+    points[0, 1500:] = points[0, :1500]  # each place has a point of both colours
+    picture = scatter_pictures(points, np.repeat([1, 2], 1500).astype(np.uint8), side=120)
+    first, second = (picture == 1).sum(), (picture == 2).sum()
+    assert 0.8 < first / second < 1.25
+
+
 def test_the_sheet_is_one_png_with_a_palette_and_nothing_where_no_point_is():
     pictures = scatter_pictures(np.random.default_rng(0).normal(size=(7, 40, 2)), np.full(40, 2, np.uint8), side=50)
     sheet = scatter_sheet(pictures, ((9, 9, 9), (200, 100, 50)), columns=3)
