@@ -39,6 +39,9 @@ def quality_lines(found: "JointHead", *, metric: str) -> list[str]:
     lines.append(
         f"The {metric} picture: trustworthiness {said(found.trustworthiness)}, {kept} of neighbours kept.{variance}"
     )
+    before, _, aligned = found.correlations[:, 0, 0].tolist()
+    if bool(found.translation.any()) and before < aligned - 0.05:
+        lines.append(f"Distance said more before keys were moved ({said(before)}): the settings can leave them.")
     return [*lines, *found.notes]
 
 

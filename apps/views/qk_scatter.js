@@ -32,6 +32,7 @@ function scatter(root, { version, content }, before) {
   over.setAttribute("aria-label", `${many(points.queries)} queries and ${many(count - points.queries)} keys. Arrow keys go from point to point, Enter chooses, plus and minus zoom, Shift with arrows ${solid ? "turns" : "moves"}, 0 fits, Escape clears.`);
   hint.textContent = solid ? "drag turns · Shift-drag selects a box · wheel zooms" : "drag selects · Shift-drag a box · wheel zooms";
   float.hidden = true;
+  float.setAttribute("aria-live", "polite");
   const full = make("button", "corner", "Full screen");
   full.onclick = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
   stage.append(plot.canvas, over, hint, full, float);

@@ -55,8 +55,13 @@ function barOf(plot, version, frequent) {
   find.oninput = () => {
     clearTimeout(typing);
     view.find = find.value;
+    plot.turn++; // what the server still has to say is about an earlier text
     plot.refresh();
     typing = setTimeout(() => plot.tell(), 600);
+  };
+  find.onchange = () => {
+    clearTimeout(typing);
+    plot.tell();
   };
   const [exactLine, exact] = ticked("whole", "Only tokens that are the text, not those that hold it", (on) => plot.change({ exact: on }));
   const search = make("span", "search");

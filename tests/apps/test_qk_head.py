@@ -2,6 +2,7 @@
 
 import base64
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -196,4 +197,6 @@ def test_what_is_printed_beside_is_what_was_measured(found):
     for part in (f"{found.n_pairs:,} pairs", f"{found.scale:.3g}", f"{found.trustworthiness:.2f}"):
         assert part in said
     assert f"{found.preservation:.0%} of neighbours" in said and f"{found.explained:.0%} of the variance" in said
-    assert torch.isfinite(found.coordinates).all()
+    assert "before keys were moved" not in said
+    worse = replace(found, correlations=found.correlations.flip(0) * torch.tensor([1.0, 0.9, 0.5])[:, None, None])
+    assert "before keys were moved" in " ".join(quality_lines(worse, metric="PCA"))

@@ -57,6 +57,13 @@ def apart(at: np.ndarray, candidates: np.ndarray) -> int:
     return int(candidates[gaps.min(1).argmax()])
 
 
+def within(at: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """How many pixels each point is inside a convex path that goes round to the right; less than 0 outside."""
+    edges = np.roll(corners, -1, 0) - corners
+    to = at[:, None] - corners[None]
+    return ((edges[:, 0] * to[..., 1] - edges[:, 1] * to[..., 0]) / np.hypot(*edges.T)).min(1)
+
+
 def pull(page: Page, *corners: tuple[float, float]) -> None:
     """Press at the first corner, go through the others, and let go at the last."""
     page.mouse.move(*corners[0])
@@ -103,11 +110,14 @@ def test_a_visit_with_the_pointer(visit, window, corpus, found):
 
     # A lasso holds the same points here and on the server; alone they stay where they are; and all of it is a link.
     middle = at.mean(0)
-    pull(page, *((middle[0] + dx, middle[1] + dy) for dx, dy in ((-160, -90), (140, -120), (170, 100), (-120, 130))))
+    corners = middle + [(-160, -90), (140, -120), (170, 100), (-120, 130)]
+    pull(page, *((float(x), float(y)) for x, y in corners))
     expect(page.get_by_text("different tokens, from")).to_be_visible(timeout=PATIENCE)
     settled(page)
     mask = inside(query(page)["selected"].replace(query(page)["selected"][1:7], cloud.name), cloud)
     assert 5 < mask.sum() < count - 5
+    depth = within(at, corners)
+    assert mask[depth > 3].all() and not mask[depth < -3].any()
     assert root.get_attribute("data-lit") == str(mask.sum())
     keys = int((mask & found.is_key.numpy()).sum())
     expect(page.get_by_text(f"{mask.sum():,} points: {mask.sum() - keys:,} queries and {keys:,} keys")).to_be_visible()
