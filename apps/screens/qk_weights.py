@@ -92,10 +92,10 @@ def _view(seen: Subject, found: "QKWeights", params: dict[str, Any]) -> None:
         view.weights_grid(found, number, layout, colours, sprite=sprite, locked=locked, on_click=_clicked)
         st.caption(_below(found, number, tiles))
         offer(registry.get(ANALYSIS), seen, found, params, figure=lambda: found.figure(of=number))
+        _layers(found)
         for note in found.notes:
             st.caption(f":material/info: {plain(note)}")
     figures(seen, found, of, layer, head)
-    _layers(found)
     _table(found, number, sort, lowest, locked)
 
 
@@ -164,12 +164,11 @@ def _below(found: "QKWeights", number: str, tiles: str) -> str:
 
 
 def _layers(found: "QKWeights") -> None:
-    with st.expander("Layer by layer", icon=":material/layers:"):
-        st.plotly_chart(layers_figure(found), theme="streamlit", key="by layer")
-        st.caption(
-            "Closeness to the identity, mean of a layer's heads; and the cosine with it of W_V W_O of all heads added "
-            "up, which Trockman & Kolter (2023) found near the negative of the identity in trained vision transformers."
-        )
+    st.plotly_chart(layers_figure(found), theme="streamlit", key="by layer")
+    st.caption(
+        "Closeness to the identity, mean of a layer's heads; and the cosine with it of W_V W_O of all heads added up, "
+        "which Trockman & Kolter (2023) found near the negative of the identity in trained vision transformers."
+    )
 
 
 def _first(found: "QKWeights", number: str) -> str:

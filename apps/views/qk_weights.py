@@ -102,7 +102,7 @@ def legend(found: "QKWeights", number: str, colours: Scale) -> Any:
         "bar": [css(colour) for colour in colours.palette],
         "low": f"{colours.low:.3g}",
         "high": f"{colours.high:.3g}",
-        "note": f"{meaning(number)}. {chance(found, number)}".strip(),
+        "note": f"{meaning(number)[0].upper()}{meaning(number)[1:]}. {chance(found, number)}".strip(),
     }
     return component("qk_legend")(key="weights legend", data=data)
 
@@ -192,7 +192,9 @@ def weights_grid(
 
 def numbers(found: "QKWeights", layer: int, head: int) -> str:
     """Every number of a head as a table in HTML, a column for each product."""
-    rows = ["<tr><th></th>" + "".join(f"<th>{escape(SHORT[p])}</th>" for p in PRODUCTS) + "</tr>"]
+    rows = [
+        "<tr><th></th>" + "".join(f"<th>{escape(SHORT[p]).replace(' ', '&nbsp;')}</th>" for p in PRODUCTS) + "</tr>"
+    ]
     for name, label in NAMES.items():
         values = (float(found.score(f"{p}_{name}")[layer, head]) for p in PRODUCTS)
         cells = "".join(f"<td>{'–' if v != v else f'{v:.3g}'}</td>" for v in values)

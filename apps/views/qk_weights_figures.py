@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workbench.analyses.embedding.qk_weights import QKWeights
 
-_HIGH = 350  # pixels
+_HIGH, _LOW = 350, 280  # pixels
 
 
 def product_figure(picture: "np.ndarray", d_model: int) -> "go.Figure":
@@ -95,6 +95,7 @@ def layers_figure(found: "QKWeights") -> "go.Figure":
             x=layers, y=values.tolist(), mode="lines+markers", line={"color": colour}, name=sentence(name)
         )
     _beside(figure)
+    figure.update_layout(height=_LOW)
     figure.update_xaxes(title="layer", dtick=1 if len(layers) <= 16 else None)
     return figure.update_yaxes(zeroline=True, zerolinewidth=2)
 
