@@ -70,6 +70,11 @@ def in_double(x: Tensor) -> Tensor:
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
+def not_finite(points: Float[Tensor, "*batch point d"]) -> int:
+    """How many points hold NaN or infinity, counted a cloud at a time: what is asked of all of them is as large."""
+    return sum(int((~cloud.isfinite()).any(-1).sum()) for cloud in points.reshape(-1, *points.shape[-2:]))
+
+
 def _nearest(asking: Tensor, asked: Tensor, k: int, by: str, mask: Tensor | None, what: str) -> Nearest:
     _check(asking, asked, k, by, what)
     n_asking, n_asked = asking.shape[-2], asked.shape[-2]
@@ -131,7 +136,7 @@ def _check(asking: Tensor, asked: Tensor, k: int, by: str, what: str) -> None:
     if by not in ("dot", "cosine", "euclidean"):
         raise BadInput(f"Nearness is by 'dot', 'cosine' or 'euclidean', not {by!r}.")
     for x in (asking, asked):
-        if bad := int((~x.isfinite()).any(-1).sum()):
+        if bad := not_finite(x):
             raise BadInput(f"{bad} of {x.shape[:-1].numel()} queries or keys hold NaN or infinity: leave them out.")
 
 

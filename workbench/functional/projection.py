@@ -19,7 +19,7 @@ from torch import Tensor
 
 from workbench import progress
 from workbench.errors import BadInput
-from workbench.functional.neighbours import directions, in_double, nearest_keys
+from workbench.functional.neighbours import directions, in_double, nearest_keys, not_finite
 
 Method = Literal["pca", "tsne", "umap"]
 Metric = Literal["cosine", "euclidean"]
@@ -208,6 +208,6 @@ def _checked(points: Tensor, dims: int) -> Tensor:
     if dims not in (2, 3):
         raise BadInput(f"A picture has 2 or 3 dimensions, not {dims}.")
     clouds = points.reshape(-1, *points.shape[-2:])
-    if bad := int((~clouds.isfinite()).any(-1).sum()):
+    if bad := not_finite(clouds):
         raise BadInput(f"{bad} of {clouds.shape[0] * clouds.shape[1]} points hold NaN or infinity: leave them out.")
     return clouds

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench import progress
 from workbench.errors import BadInput
-from workbench.functional.neighbours import directions, in_double
+from workbench.functional.neighbours import directions, in_double, not_finite
 
 Metric = Literal["cosine", "euclidean"]
 BLOCK = 2**18
@@ -166,5 +166,5 @@ def _check(points: Tensor, coordinates: Tensor, k: int, anchors: int, metric: st
     if metric not in ("cosine", "euclidean"):
         raise BadInput(f"Distances are 'cosine' or 'euclidean', not {metric!r}.")
     for name, x in (("points", points), ("coordinates", coordinates)):
-        if bad := int((~x.isfinite()).any(-1).sum()):
+        if bad := not_finite(x):
             raise BadInput(f"{bad} {name} hold NaN or infinity: leave these points out.")
