@@ -24,9 +24,8 @@ def clouds(found, *, aligned: bool):
 
     pairs = found.pairs(most=PAIRS, seed=0) if aligned else None
     for number in range(found.model.attention(found.attention)[0].n_blocks):
-        here = found.layer(number)
-        q = here.queries.transpose(0, 1)
-        k = repeat_kv(here.keys.transpose(0, 1), len(q), dim=0)
+        q = found.queries(number).transpose(0, 1)
+        k = repeat_kv(found.keys(number).transpose(0, 1), len(q), dim=0)
         if aligned:
             joined = joint_qk(q, k, pairs)
             q, k = joined.queries, joined.keys

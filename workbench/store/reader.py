@@ -22,6 +22,9 @@ from workbench.store.shards import ShardReader
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_OPEN = 512
+"""Shards whose headers are kept in memory, some 20 kB each."""
+
 
 class ActivationStore:
     """Rows of activations by site, and the table that says which token each row belongs to.
@@ -79,8 +82,10 @@ class ActivationStore:
         ends = self._ends(column.side)
         start, stop, _ = slice(start, stop).indices(int(ends[-1]))
         out = torch.empty((max(stop - start, 0), *column.shape), dtype=getattr(torch, column.dtype))
-        for shard, first, last, at in self._pieces(column.side, start, stop):
-            out[at : at + last - first] = self._reader(shard).rows(name, first, last)
+        for shard, first, last, parts in _runs(self._pieces(column.side, start, stop)):
+            run = self._reader(shard).rows(name, first, last)
+            for low, high, at in parts:
+                out[at : at + high - low] = run[low - first : high - first]
         return out
 
     def of_input(self, name: str, number: int) -> Tensor:
@@ -172,8 +177,30 @@ class ActivationStore:
 
     def _reader(self, shard: Shard) -> ShardReader:
         if shard.batch not in self._open:
+            if len(self._open) == MOST_OPEN:
+                del self._open[next(iter(self._open))]
             self._open[shard.batch] = ShardReader(self.folder, shard)
         return self._open[shard.batch]
+
+
+def _runs(
+    pieces: Iterator[tuple[Shard, int, int, int]],
+) -> Iterator[tuple[Shard, int, int, list[tuple[int, int, int]]]]:
+    """(shard, first row, last, its pieces (first, last, place)): pieces that touch in the file are read as one.
+
+    Inputs that were sorted by length lie in a shard in another order than in the answer, each a piece of its own.
+    """
+    of_shard: dict[int, tuple[Shard, list[tuple[int, int, int]]]] = {}
+    for shard, *piece in pieces:
+        of_shard.setdefault(shard.batch, (shard, []))[1].append((piece[0], piece[1], piece[2]))
+    for shard, parts in of_shard.values():
+        run: list[tuple[int, int, int]] = []
+        for part in sorted(parts):
+            if run and run[-1][1] != part[0]:
+                yield shard, run[0][0], run[-1][1], run
+                run = []
+            run.append(part)
+        yield shard, run[0][0], run[-1][1], run
 
 
 def _each(shard: Shard) -> Iterator[dict[str, int]]:

@@ -31,16 +31,15 @@ def test_rows_are_those_of_each_input_alone(family, store, tmp_path):
         q, k, v, pattern = plain(
             model, TEXTS[number], [f"blocks.1.attn.{part}" for part in (f"{turned}q", f"{turned}k", "v", "pattern")]
         )
-        here = found.layer(1)
         rows = slice(at, at + len(q))
-        for kept_rows, alone in ((here.queries, q), (here.keys, k), (here.values, v)):
+        for kept_rows, alone in ((found.queries(1), q), (found.keys(1), k), (found.values(1), v)):
             torch.testing.assert_close(kept_rows[rows], alone)
         torch.testing.assert_close(dict(found.patterns(1))[number], pattern)
         assert found.rows.input[rows].eq(number).all()
         assert found.rows.position[rows].tolist() == list(range(len(q)))
         assert found.rows.label[rows] == model.labels(model.encode(TEXTS[number]))
         at += len(q)
-    assert at == len(found.rows) == len(here.queries)
+    assert at == len(found.rows) == len(found.queries(1))
 
 
 def test_a_store_gives_what_memory_gives_and_is_used_again(tmp_path, monkeypatch):

@@ -28,16 +28,6 @@ FEWEST = 3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class OneLayer:
-    """What one layer's heads asked, offered and hold, a row of the sample each."""
-
-    queries: Float[Tensor, "query head d_head"]
-    """After rotary embedding where there is one."""
-    keys: Float[Tensor, "key kv_head d_head"]
-    values: Float[Tensor, "key kv_head d_head"]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Gathered:
     """A sample of a corpus, whole inputs drawn with a seed, and what one attention does on it."""
 
@@ -72,10 +62,17 @@ class Gathered:
         """Whether the keys are other rows than the queries."""
         return self.model.attention(self.attention)[1] == "cross_attn"
 
-    def layer(self, number: int) -> OneLayer:
-        """All rows of one layer, in float32 or better."""
-        q, k, v = (self._rows(site) for site in _sites(self.model, self.attention, number)[:3])
-        return OneLayer(queries=q, keys=k, values=v)
+    def queries(self, layer: int) -> Float[Tensor, "query head d_head"]:
+        """What every row asks, in one layer, after rotary embedding where there is one; float32 or better."""
+        return self._rows(_sites(self.model, self.attention, layer)[0])
+
+    def keys(self, layer: int) -> Float[Tensor, "key kv_head d_head"]:
+        """What every row offers."""
+        return self._rows(_sites(self.model, self.attention, layer)[1])
+
+    def values(self, layer: int) -> Float[Tensor, "key kv_head d_head"]:
+        """What every row holds."""
+        return self._rows(_sites(self.model, self.attention, layer)[2])
 
     def patterns(self, layer: int) -> Iterator[tuple[int, Float[Tensor, "head query key"]]]:
         """(input, pattern of every head on it), input by input."""

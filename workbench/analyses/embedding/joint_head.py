@@ -217,10 +217,9 @@ def joint_qk(
     found = gathered(
         model, texts, attention=attention, layers=[layer], inputs=inputs, points=points, seed=seed, store=store
     )
-    here = found.layer(layer)
-    n_heads = here.queries.shape[1]
-    kv_head = head // (n_heads // here.keys.shape[1])
-    q, k = here.queries[:, head], here.keys[:, kv_head]
+    sizes = model.attention(attention)[0].sizes
+    kv_head = head // (sizes.n_heads // sizes.n_kv_heads)
+    q, k = found.queries(layer)[:, head], found.keys(layer)[:, kv_head]
     pairs = found.pairs(most=MOST_PAIRS, seed=seed)
     joined = functional.joint_qk(q, k, pairs, translate=translate, seed=seed)
     if not bool(joined.queries.isfinite().all() and joined.keys.isfinite().all()):
@@ -242,7 +241,7 @@ def joint_qk(
         coordinates=placed.coordinates.cpu(),
         vectors=vectors.cpu(),
         norms=torch.cat([q.norm(dim=-1), k.norm(dim=-1)]).cpu(),
-        value_norms=_value_norms(found, here.values[:, kv_head], layer, head),
+        value_norms=_value_norms(found, found.values(layer)[:, kv_head], layer, head),
         translation=joined.translation.cpu(),
         scale=float(joined.scale),
         correlations=joined.correlations.float().cpu(),

@@ -150,9 +150,8 @@ def joint_qk_matrix(
     skipped: list[tuple[int, int, str]] = []
     names: tuple[str, ...] = ()
     for number in track(range(stack.n_blocks), label="layers placed"):
-        here = found.layer(number)
-        q = here.queries.transpose(0, 1)  # (head, query, d_head)
-        k = functional.repeat_kv(here.keys.transpose(0, 1), len(q), dim=0)
+        q = found.queries(number).transpose(0, 1)  # (head, query, d_head)
+        k = functional.repeat_kv(found.keys(number).transpose(0, 1), len(q), dim=0)
         unusable = dict(_unusable(q, k))
         skipped += [(number, head, why) for head, why in unusable.items()]
         q, k = (x.where(x.isfinite().flatten(1).all(1)[:, None, None], 0.0) for x in (q, k))
