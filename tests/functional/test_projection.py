@@ -119,7 +119,7 @@ def test_shared_is_one_projection_of_all_points():
 def test_blocks_change_nothing_and_are_reported(monkeypatch):
     points = cloud(5, 30, 4)
     whole, heard = project(points), []
-    monkeypatch.setattr("workbench.functional.projection.BLOCK", 240)  # two clouds
+    monkeypatch.setattr("workbench.functional.principal.BLOCK", 240)  # two clouds
     with progress.reporting(lambda *report: heard.append(report)):
         assert torch.equal(project(points).coordinates, whole.coordinates)
     assert heard == [("PCA", done, 5) for done in (0, 2, 4, 5)]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workbench.errors import BadInput, UnknownName
 from workbench.functional.correlation import shares
+from workbench.functional.neighbours import in_double
 from workbench.functional.pair_distances import (
     Column,
     best_squared_scale,
@@ -26,7 +27,6 @@ from workbench.functional.pair_distances import (
     stage,
 )
 from workbench.functional.pairs import at_pairs, chosen_pairs
-from workbench.functional.projection import in_double
 
 STAGES = ("before", "translated", "aligned")
 DISTANCES = ("cosine", "euclidean")

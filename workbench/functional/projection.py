@@ -19,12 +19,11 @@ from torch import Tensor
 
 from workbench import progress
 from workbench.errors import BadInput
-from workbench.functional.neighbours import directions, in_double, nearest_keys, not_finite
+from workbench.functional.neighbours import directions, nearest_keys, not_finite
+from workbench.functional.principal import principal_picture, principal_pictures
 
 Method = Literal["pca", "tsne", "umap"]
 Metric = Literal["cosine", "euclidean"]
-BLOCK = 2**22
-"""Numbers of a cloud in double precision at a time: 32 MiB."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,7 +69,7 @@ def project(
     if shared:
         clouds = clouds.reshape(1, -1, clouds.shape[-1])
     if method == "pca":
-        coordinates, explained = _all_principal(clouds, dims)
+        coordinates, explained = principal_pictures(clouds, dims)
     else:
         draw = _drawing(method, clouds.shape[1], dims, seed, metric, float(perplexity), n_neighbors)
         coordinates, explained = _one_by_one(clouds, dims, metric, draw, method), None
@@ -84,40 +83,6 @@ def project(
     )
 
 
-def _all_principal(clouds: Tensor, dims: int) -> tuple[Tensor, Tensor]:
-    """`_principal` of as many clouds at a time as fit into a block."""
-    found = []
-    progress.report("PCA", done := 0, len(clouds))
-    for block in clouds.split(max(1, BLOCK // clouds[0].numel())):
-        found.append(_principal(in_double(block), dims))
-        progress.report("PCA", done := done + len(block), len(clouds))
-    coordinates, explained = zip(*found, strict=True)
-    return torch.cat(coordinates), torch.cat(explained)
-
-
-def _principal(clouds: Tensor, dims: int) -> tuple[Tensor, Tensor]:
-    """Coordinates (cloud, point, dims) along the principal axes, and the share of the variance that they hold."""
-    d = clouds.shape[-1]
-    clouds = clouds - clouds[:, :1]  # so that points that are all one leave 0, whatever the rounding of a mean
-    clouds = clouds - clouds.mean(1, keepdim=True)
-    variances, axes = torch.linalg.eigh(clouds.mT @ clouds)  # ascending
-    kept = min(dims, d)
-    variances, axes = variances.clamp(min=0).flip(-1), axes[..., -kept:].flip(-1)
-    noise = variances[:, :1] * d * torch.finfo(clouds.dtype).eps
-    coordinates = (clouds @ _signed(axes)) * (variances[:, None, :kept] > noise[:, None])
-    explained = variances[:, :kept].sum(-1) / variances.sum(-1)
-    return torch.nn.functional.pad(coordinates, (0, dims - kept)), explained
-
-
-def _signed(axes: Tensor) -> Tensor:
-    """Axes (cloud, d, axis) turned so that the largest loading is positive; of loadings equal but for rounding, the
-    first.
-    """
-    sizes = axes.abs()
-    first = (sizes >= sizes.amax(-2, keepdim=True) * (1 - 1e-6)).to(torch.uint8).argmax(-2, keepdim=True)
-    return axes * axes.gather(-2, first).sign()
-
-
 def _one_by_one(clouds: Tensor, dims: int, metric: str, draw: Callable[..., Any], label: str) -> Tensor:
     """Coordinates of each cloud as `draw(points, start)` has them; 0 where all points are one, or one direction."""
     one = 1e-6 if metric == "cosine" else 0.0  # directions of single precision differ by their rounding
@@ -126,7 +91,7 @@ def _one_by_one(clouds: Tensor, dims: int, metric: str, draw: Callable[..., Any]
         exact = cloud.to("cpu", torch.float64)
         if metric == "cosine":
             exact = directions(exact)
-        start, _ = _principal(exact[None], dims)
+        start, _ = principal_picture(exact[None], dims)
         spread = float(start[0, :, 0].std(correction=0))
         if spread > one:
             if metric != "cosine":  # distances are made single, and scikit-learn crashes where one is infinite
