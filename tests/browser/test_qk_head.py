@@ -96,6 +96,14 @@ def test_a_visit_with_the_pointer(visit, window, corpus, found):
     expect(card).to_contain_text(f"query · position {int(found.position[hostile])} · sentence 1")
     expect(card.locator(".sentence")).to_have_text(TEXTS[1])
 
+    # Of points that are close to each other, the nearest to the pointer is meant.
+    gaps = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1)) + np.where(np.eye(count), np.inf, 0)
+    close = np.flatnonzero((gaps.min(1) > 3) & (gaps.min(1) < 8))
+    assert len(close) > 10
+    for point in close[:: len(close) // 8].tolist():
+        page.mouse.move(*at[point])
+        expect(root).to_have_attribute("data-hover", str(point))
+
     # A click opens its sentence, with this head's attention.
     page.mouse.click(*at[hostile])
     expect(page.get_by_text("Tokens are shaded")).to_be_visible(timeout=PATIENCE)
