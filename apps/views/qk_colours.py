@@ -63,9 +63,14 @@ class Painted:
     index: "np.ndarray"
     """(point,), or (head, point) where it differs from head to head: 1 + the place in `palette`, as uint8."""
     palette: tuple[Colour, ...]
-    """The colours of the points, then the dim one."""
+    """The colours of the points, the last of them for all others, then the dim one."""
     legend: dict[str, Any]
     """As the browser reads it."""
+
+    @property
+    def other(self) -> int:
+        """The index of points that are none of what has a colour."""
+        return len(self.palette) - 1
 
     @property
     def dim(self) -> int:

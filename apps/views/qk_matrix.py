@@ -74,7 +74,7 @@ def drawn(result: "JointMatrix", colouring: "Colouring", look: Look) -> Drawn:
     paint = painted(colouring, norms=norms, dark=look.dark)
     found = matching(result.labels, look.find, exact=look.exact) if look.find.strip() else None
     index = _meant(paint.index, paint, found, result, look)
-    pictures, sheet = within_bytes(points, index, paint.palette, columns=heads, front=found)
+    pictures, sheet = within_bytes(points, index, paint.palette, columns=heads, behind=paint.other, front=found)
     return Drawn(pictures=pictures, sheet=sheet, paint=paint, found=found)
 
 
@@ -85,7 +85,8 @@ def picture(result: "JointMatrix", one: Drawn, look: Look, layer: int, head: int
         index = index[layer * result.coordinates.shape[1] + head]
     index = _meant(index, one.paint, one.found, result, look)
     points = result.coordinates[layer, head, None, :, :2].numpy()
-    return scatter_png(scatter_pictures(points, index, side=BIG, front=one.found)[0], one.paint.palette)
+    large = scatter_pictures(points, index, side=BIG, behind=one.paint.other, front=one.found)
+    return scatter_png(large[0], one.paint.palette)
 
 
 def _meant(

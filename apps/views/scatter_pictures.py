@@ -29,12 +29,13 @@ def within_bytes(
     palette: "Sequence[tuple[int, int, int]]",
     *,
     columns: int,
+    behind: int = 0,
     front: "np.ndarray | None" = None,
 ) -> "tuple[np.ndarray, dict[str, Any]]":
     """The pictures, as `scatter_pictures` draws them, and all in one, as large as the limits allow."""
     side = side_of(len(points))
     while True:
-        pictures = scatter_pictures(points, colours, side=side, front=front)
+        pictures = scatter_pictures(points, colours, side=side, behind=behind, front=front)
         whole = scatter_sheet(pictures, palette, columns=columns)
         if len(whole["url"]) <= BYTES or side <= _LEAST:
             return pictures, whole
@@ -42,13 +43,19 @@ def within_bytes(
 
 
 def scatter_pictures(
-    points: "np.ndarray", colours: "np.ndarray", *, side: int, front: "np.ndarray | None" = None, seed: int = 0
+    points: "np.ndarray",
+    colours: "np.ndarray",
+    *,
+    side: int,
+    behind: int = 0,
+    front: "np.ndarray | None" = None,
+    seed: int = 0,
 ) -> "np.ndarray":
     """(head, point, 2) points as (head, side, side) pictures in `colours`, uint8 (point,) or (head, point).
 
     Both axes of a picture have one scale. Points are drawn in a random order, so that no colour covers another for its
-    place in the list, those in `front` (point,) last and larger. Points that are NaN, or of colour 0, are not drawn; a
-    head without points is an empty picture.
+    place in the list: only the colour `behind` is drawn first, and those in `front` (point,) last and larger. Points
+    that are NaN, or of colour 0, are not drawn; a head without points is an empty picture.
     """
     import numpy as np
 
@@ -61,8 +68,11 @@ def scatter_pictures(
     at = np.where(drawn & (colours > 0), at, nowhere)
     canvas = np.zeros(nowhere + side * reach + reach + 1, np.uint8)
     order = np.random.default_rng(seed).permutation(n)
-    ahead = np.zeros(n, bool) if front is None else front
-    for some, size in ((order[~ahead[order]], radius), (order[ahead[order]], 1.7 * radius)):
+    rank = 1 - (colours == behind).all(0).astype(int)
+    if front is not None:
+        rank[front] = 2
+    for place, size in ((0, radius), (1, radius), (2, 1.7 * radius)):
+        some = order[rank[order] == place]
         where, colour = at[:, some].ravel(), colours[:, some].ravel()
         for down, right in _disc(size):
             canvas[where + (down * side + right)] = colour

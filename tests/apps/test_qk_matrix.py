@@ -99,6 +99,14 @@ def test_no_colour_covers_another_for_its_place_in_the_list():
     assert 0.8 < first / second < 1.25
 
 
+def test_what_has_no_colour_of_its_own_is_behind():
+    points = np.random.default_rng(0).normal(size=(2, 3000, 2))
+    colours = np.repeat([1, 2, 3], 1000).astype(np.uint8)
+    alone = scatter_pictures(points, np.where(colours == 1, 0, colours), side=120)
+    picture = scatter_pictures(points, colours, side=120, behind=1)
+    assert ((picture > 1) == (alone > 1)).all() and (picture == 1).any()
+
+
 def test_the_sheet_is_one_png_with_a_palette_and_nothing_where_no_point_is():
     pictures = scatter_pictures(np.random.default_rng(0).normal(size=(7, 40, 2)), np.full(40, 2, np.uint8), side=50)
     sheet = scatter_sheet(pictures, ((9, 9, 9), (200, 100, 50)), columns=3)
@@ -297,19 +305,22 @@ def test_the_numbers_beside_the_picture_are_those_of_the_result(found):
 
 def test_skipped_heads_are_named_and_counted(found):
     coordinates, quality = found.coordinates.clone(), found.quality.clone()
-    coordinates[0, 3], quality[0, 3] = torch.nan, torch.nan
+    coordinates[1, 1], quality[1, 1] = torch.nan, torch.nan
     hurt = replace(
-        found, skipped=((0, 3, "all its <b>queries</b> are the same vector"),), coordinates=coordinates, quality=quality
+        found, skipped=((1, 1, "all its <b>queries</b> are the same vector"),), coordinates=coordinates, quality=quality
     )
     assert view.left_out(found) == ""
-    assert view.left_out(hurt).replace("\\", "").startswith("1 of 8 heads skipped: 0.3 (all its <b>queries")
+    assert view.left_out(hurt).replace("\\", "").startswith("1 of 8 heads skipped: 1.1 (all its <b>queries")
     assert "<b>" not in view.left_out(hurt)
     values = hurt.score("correlation").numpy()
-    assert [text == "skipped" for text in view.under(hurt, values)] == [i == 3 for i in range(8)]
-    assert view.table(hurt)["skipped"].tolist()[3].startswith("all its")
-    assert "nan" not in view.said(hurt, "PCA", "sentences", {"seed": 0}) + view.numbers(hurt, 0, 3)
+    assert [text == "skipped" for text in view.under(hurt, values)] == [i == 5 for i in range(8)]
+    assert view.table(hurt)["skipped"].tolist()[5].startswith("all its")
+    rest = quality.flatten(0, 1)[[0, 1, 2, 3, 4, 6, 7]].mean(0).tolist()
+    told = view.said(hurt, "PCA", "sentences", {"seed": 0}).replace("\\", "")
+    assert f"trustworthiness {rest[0]:.2f}, {rest[1]:.2f} of the neighbours" in told
+    assert "<td>trustworthiness</td><td></td><td>–</td>" in view.numbers(hurt, 1, 1)
     one = view.drawn(hurt, colourings(hurt)["norm"], replace(LOOK, colour="norm"))
-    assert not one.pictures[3].any() and all(one.pictures[i].any() for i in range(8) if i != 3)
+    assert not one.pictures[5].any() and all(one.pictures[i].any() for i in range(8) if i != 5)
 
 
 def test_numbers_are_short():
