@@ -54,6 +54,7 @@ ROUND: tuple[Colour, ...] = (
     (88, 100, 160),
 )
 """A scale that ends where it begins."""
+_GREY = ("hue", "orientation")  # what an even patch does not have
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,8 +137,8 @@ def _numbers(colouring: "Colouring", norms: "np.ndarray | None", dark: bool) -> 
         ends = [float(low[0]), float(high[0])]
         outside = float(np.nanmin(values)) < ends[0], float(np.nanmax(values)) > ends[1]
         legend |= {
-            "low": ("≤ " if outside[0] else "") + f"{ends[0]:.4g}",
-            "high": ("≥ " if outside[1] else "") + f"{ends[1]:.4g}",
+            "low": ("≤ " if outside[0] else "") + f"{ends[0]:.3g}",
+            "high": ("≥ " if outside[1] else "") + f"{ends[1]:.3g}",
         }
     return _levels(level.clip(0, 1), palette, legend)
 
@@ -166,7 +167,8 @@ def _levels(level: "np.ndarray", palette: tuple[Colour, ...], legend: dict[str, 
     known = np.isfinite(level)
     index = np.where(known, np.floor(np.where(known, level, 0) * (LEVELS - 0.001)), LEVELS).astype(np.uint8) + 1
     if not known.all():
-        legend["items"] = [{"colour": css(OTHER), "text": "not known", "count": int((~known).sum())}]
+        text = f"no {legend['title']}" if legend["title"] in _GREY else "not known"
+        legend["items"] = [{"colour": css(OTHER), "text": text, "count": int((~known).sum())}]
     return Painted(index=index.astype(np.uint8), palette=palette, legend=legend)
 
 
