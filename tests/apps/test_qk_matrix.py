@@ -345,7 +345,7 @@ def test_the_figure_holds_every_head_and_the_legend(found, colour):
     values = found.score("norm gap").numpy()
     layout = by_score(values, columns=3)
     figure = matrix_figure(one, layout, 4, view.under(found, values), title="<b>micro</b>")
-    assert len(figure.layout.images) == 8
+    assert [(image.x, image.y) for image in figure.layout.images] == [(i % 3, i // 3) for i in range(8)]
     texts = [text.split() for text in figure.data[0].text]
     best = max(range(8), key=lambda i: values.reshape(-1)[i])
     assert texts[0] == [f"{best // 4}.{best % 4}", view.brief(values.reshape(-1)[best])]
@@ -445,6 +445,8 @@ def test_a_change_of_the_picture_is_kept_and_runs_no_model(at, monkeypatch):
     box(app, "selectbox", "Order by").set_value("spiral").run()
     assert not app.exception and not app.error
     assert "No token of this sample holds “no such token”" in said(app)
+    spirals = app.dataframe[0].value["spiral"].tolist()
+    assert spirals == sorted(spirals, reverse=True) and spirals[0] > spirals[-1]
     kept = {"colour": "position mod", "modulo": "3", "find": "no such token", "sort": "spiral"}
     assert address(app) == {"model": "micro", **FEW, **kept}
 
