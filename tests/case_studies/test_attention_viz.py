@@ -111,9 +111,13 @@ def test_topics_are_of_the_means_of_whole_inputs(reading, table):
 
 
 def test_a_text_of_one_token_has_no_topic(tiny, texts):
-    some = workbench.Corpus(name="one", reads="text", inputs=("a", *texts.inputs[:5]), groups=tuple("aabbcc"))
-    found = measure.measure(read.read(tiny("llama"), some), orders=1, seed=0)
-    assert found["topic"].notna().tolist() == [True] * len(found)
+    def topics(inputs, groups):
+        some = workbench.Corpus(name="some", reads="text", inputs=inputs, groups=tuple(groups))
+        return measure.measure(read.read(tiny("llama"), some), orders=1, seed=0, control=True)["topic"].tolist()
+
+    with_one = topics(([7], *texts.inputs[:5]), "aabbcc")
+    assert with_one == pytest.approx(topics(texts.inputs[:5], "abbcc"), abs=1e-5)
+    assert not any(math.isnan(value) for value in with_one)
 
 
 def test_random_weights_are_of_the_same_model_and_their_seed_alone(tiny):
