@@ -97,12 +97,14 @@ def test_a_visit_with_the_pointer(visit, window, corpus, found):
     expect(card.locator(".sentence")).to_have_text(TEXTS[1])
 
     # Of points that are close to each other, the nearest to the pointer is meant.
-    gaps = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1)) + np.where(np.eye(count), np.inf, 0)
-    close = np.flatnonzero((gaps.min(1) > 3) & (gaps.min(1) < 8))
-    assert len(close) > 10
-    for point in close[:: len(close) // 8].tolist():
-        page.mouse.move(*at[point])
-        expect(root).to_have_attribute("data-hover", str(point))
+    spots = at + [2.5, 0.5]
+    far = np.hypot(*(spots[:, None] - at[None]).transpose(2, 0, 1))
+    first, second = np.sort(far, 1)[:, :2].T
+    sure = np.flatnonzero((second - first > 1) & (second < 9))
+    assert len(sure) > 10
+    for spot in sure[:: len(sure) // 10].tolist():
+        page.mouse.move(*spots[spot])
+        expect(root).to_have_attribute("data-hover", str(far[spot].argmin()))
 
     # A click opens its sentence, with this head's attention.
     page.mouse.click(*at[hostile])
@@ -155,12 +157,14 @@ def test_a_visit_with_the_pointer(visit, window, corpus, found):
     expect(root).to_have_attribute("data-shown", str(count // 2))
     expect(root).to_have_attribute("data-lit", "0")  # the micro model reads letters
     settled(page)
-    page.get_by_label("Find a token").fill("t")
-    letters = np.array([label.casefold() == "t" for label in found.labels]) & found.is_key.numpy()
-    expect(root).to_have_attribute("data-lit", str(letters.sum()))
+    for exact in (False, True):  # the token at the start is <bos>
+        page.get_by_label("Find a token").fill("b")
+        page.get_by_label("whole").set_checked(exact)
+        held = [label.casefold() == "b" if exact else "b" in label.casefold() for label in found.labels]
+        expect(root).to_have_attribute("data-lit", str((np.array(held) & found.is_key.numpy()).sum()))
     page.wait_for_timeout(700)
     settled(page)
-    expected = {"find": "t", "colour": "position", "show": "keys", "point": str(hostile)}
+    expected = {"find": "b", "exact": "yes", "colour": "position", "show": "keys", "point": str(hostile)}
     assert query(page) | expected == query(page)
     assert page.locator(".legend .ramp").is_visible() and not errors(page)
 
