@@ -442,12 +442,12 @@ def test_a_change_of_the_picture_is_kept_and_runs_no_model(at, monkeypatch):
     assert not app.exception and not app.error
     box(app, "number_input", "n").set_value(3).run()
     box(app, "text_input", "Search").set_value("no such token").run()
-    box(app, "selectbox", "Order by").set_value("spiral").run()
+    box(app, "selectbox", "Order by").set_value("entropy").run()
     assert not app.exception and not app.error
     assert "No token of this sample holds “no such token”" in said(app)
-    spirals = app.dataframe[0].value["spiral"].tolist()
-    assert spirals == sorted(spirals, reverse=True) and spirals[0] > spirals[-1]
-    kept = {"colour": "position mod", "modulo": "3", "find": "no such token", "sort": "spiral"}
+    shown = app.dataframe[0].value["entropy"].tolist()
+    assert shown == sorted(shown, reverse=True) and shown[0] > shown[-1]
+    kept = {"colour": "position mod", "modulo": "3", "find": "no such token", "sort": "entropy"}
     assert address(app) == {"model": "micro", **FEW, **kept}
 
 
