@@ -31,7 +31,7 @@ def measure(reading: Reading, *, orders: int, seed: int, control: bool = False) 
         for head in range(len(layer.queries)):
             values = {name: float(column[head]) for name, column in columns.items()}
             rows.append({"layer": layer.number, "head": head, **values})
-    return pd.DataFrame(rows).astype({"layer": int, "head": int})
+    return pd.DataFrame(rows)
 
 
 # ---- distance and dot product ----------------------------------------------------------------------------------------
