@@ -74,6 +74,58 @@ def test_images_of_every_kind(tmp_path):
     assert model.labels(model.encode(pixels)) == ("CLS", "0,0", "0,1", "1,0", "1,1")
 
 
+def test_an_array_of_floats_is_a_picture_of_0_to_1():
+    model = tiny_model("vit")
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    expected = model.encode(pixels)["pixel_values"]
+    assert expected.max() > 0.9
+    for dtype in (np.float16, np.float32, np.float64):  # half an 8-bit step is more than float16 rounds
+        torch.testing.assert_close(model.encode((pixels / 255).astype(dtype))["pixel_values"], expected)
+    for dtype in (np.int64, np.uint16):
+        torch.testing.assert_close(model.encode(pixels.astype(dtype))["pixel_values"], expected)
+    mask = pixels > 127
+    torch.testing.assert_close(model.encode(mask)["pixel_values"], model.encode(np.uint8(255) * mask)["pixel_values"])
+    grey = pixels[..., :1] / 255
+    torch.testing.assert_close(model.encode(grey)["pixel_values"], model.encode(pixels[..., 0])["pixel_values"])
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((4, 4, 3), np.nan), "holds 48 of 48 values that are NaN or infinite"),
+        (np.where(np.arange(16).reshape(4, 4) == 5, np.inf, 0.5), "holds 1 of 16 values that are NaN or infinite"),
+        (np.full((4, 4, 3), 200.0), "floating-point numbers is 0..1; this one is 200 to 200. Divide 0..255 by 255"),
+        (np.full((4, 4, 3), -0.1), "floating-point numbers is 0..1; this one is -0.1 to -0.1"),
+        (np.full((4, 4, 3), 256), "whole numbers is 0..255; this one is 256 to 256."),
+        (np.full((4, 4, 3), -1), "whole numbers is 0..255; this one is -1 to -1."),
+        (np.zeros((3, 16, 16)), "shape (height, width, 3) or (height, width), not (3, 16, 16)"),
+        (np.zeros((0, 4, 3)), "not (0, 4, 3)"),
+        (np.full((4, 4), "x"), "holds numbers, not <U1"),
+    ],
+)
+def test_an_array_that_is_no_picture_is_a_sentence(array, message):
+    with pytest.raises(BadInput, match=re.escape(message)):
+        tiny_model("vit").encode(array)
+
+
+@pytest.mark.parametrize(("dtype", "middle", "most"), [(np.int16, 0, 32767), (np.uint8, 128, 127)])
+def test_whole_numbers_of_a_sound_are_the_same_in_a_file_and_in_an_array(tmp_path, dtype, middle, most):
+    from scipy.io import wavfile
+
+    model = tiny_model("ast")
+    wave = np.sin(np.arange(800) / 20)
+    samples = (np.rint(wave * most) + middle).astype(dtype)
+    wavfile.write(tmp_path / "a.wav", 400, samples)
+    expected = model.encode(wave)["input_values"]
+    for given in (samples, tmp_path / "a.wav"):
+        torch.testing.assert_close(model.encode(given)["input_values"], expected, rtol=0, atol=1 / most)
+
+
+def test_a_sound_that_holds_nan_is_a_sentence():
+    with pytest.raises(BadInput, match="1 of the 800 samples of the sound are NaN or infinite"):
+        tiny_model("ast").encode(np.where(np.arange(800) == 3, np.nan, 0.1))
+
+
 def test_sound_from_a_wav_file(tmp_path):
     from scipy.io import wavfile
 

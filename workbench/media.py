@@ -17,13 +17,17 @@ EXAMPLE = "example"
 
 
 def image(x: Any) -> Any:
-    """A PIL image from a path, a PIL image, or an array (height, width, 3) of 0..255; `example` is built in."""
+    """A PIL image from a path, a PIL image, or an array (height, width, 3); `example` is built in.
+
+    Whole numbers in an array are 0..255, floating-point numbers and booleans are 0..1. An array may also be grey,
+    (height, width), or have transparency, (height, width, 4). Raises `BadInput` for anything else, and for NaN.
+    """
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(x, Image.Image):
         return x.convert("RGB")
     if isinstance(x, np.ndarray):
-        return Image.fromarray(x.astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_bytes(x)).convert("RGB")
     if isinstance(x, str | Path):
         if str(x) == EXAMPLE:
             return Image.fromarray(_picture())
@@ -36,6 +40,27 @@ def image(x: Any) -> Any:
     raise BadInput(f"This model reads images: a path, a PIL image or an array, not {type(x).__name__}.")
 
 
+def _bytes(x: np.ndarray) -> np.ndarray:
+    """An array of a picture as 0..255, or what is wrong with it."""
+    if x.ndim == 3 and x.shape[-1] == 1:
+        x = x[..., 0]
+    if x.ndim not in (2, 3) or (x.ndim == 3 and x.shape[-1] not in (3, 4)) or not x.size:
+        raise BadInput(f"An array of a picture has the shape (height, width, 3) or (height, width), not {x.shape}.")
+    if x.dtype.kind not in "buif":
+        raise BadInput(f"An array of a picture holds numbers, not {x.dtype}.")
+    if not np.isfinite(x).all():
+        bad = int((~np.isfinite(x)).sum())
+        raise BadInput(f"The array of a picture holds {bad} of {x.size} values that are NaN or infinite: replace them.")
+    top = 255 if x.dtype.kind in "iu" else 1
+    if x.min() < 0 or x.max() > top:
+        kind = "whole" if top == 255 else "floating-point"
+        advice = "" if top == 255 else " Divide 0..255 by 255, or make whole numbers of it."
+        raise BadInput(
+            f"An array of a picture in {kind} numbers is 0..{top}; this one is {x.min():g} to {x.max():g}.{advice}"
+        )
+    return x.astype(np.uint8) if top == 255 else np.rint(x.astype(np.float64) * 255).astype(np.uint8)
+
+
 def _picture(size: int = 224) -> np.ndarray:
     """A red disc on a blue-green slope: something with a place, an edge and a colour."""
     y, x = np.mgrid[0:size, 0:size] / size
@@ -45,11 +70,14 @@ def _picture(size: int = 224) -> np.ndarray:
 
 
 def audio(x: Any, rate: int) -> np.ndarray:
-    """One channel of samples in -1..1 at `rate` per second, from a .wav path or an array at that rate."""
+    """One channel of samples in -1..1 at `rate` per second, from a .wav path or an array at that rate.
+
+    Whole numbers, in a file or an array, are scaled by their largest. Raises `BadInput` for NaN and what is no sound.
+    """
     if isinstance(x, Tensor):
         x = x.cpu().numpy()
     if isinstance(x, np.ndarray) and x.ndim == 1 and len(x):
-        return x.astype(np.float32)
+        return _wave(x)
     if isinstance(x, str | Path):
         if str(x) == EXAMPLE:
             t = np.arange(rate, dtype=np.float32) / rate  # one second of a rising tone
@@ -68,11 +96,23 @@ def _wav(path: Path, rate: int) -> np.ndarray:
         found, samples = wavfile.read(path)
     except (OSError, ValueError):
         raise BadInput(f"No sound could be read from {str(path)[:120]!r}: give a .wav file, or '{EXAMPLE}'.") from None
-    scale = np.iinfo(samples.dtype).max if np.issubdtype(samples.dtype, np.integer) else 1.0
-    wave = samples.astype(np.float32) / scale
+    wave = _wave(samples)
     wave = wave.mean(-1) if wave.ndim == 2 else wave
     common = gcd(found, rate)
     return resample_poly(wave, rate // common, found // common).astype(np.float32)
+
+
+def _wave(samples: np.ndarray) -> np.ndarray:
+    """Samples in -1..1; whole numbers without a sign are silent in the middle, as in 8-bit .wav files."""
+    if samples.dtype.kind not in "uif":
+        raise BadInput(f"A sound is made of numbers, not {samples.dtype}.")
+    if bad := int((~np.isfinite(samples)).sum()):
+        raise BadInput(f"{bad} of the {samples.size} samples of the sound are NaN or infinite: replace them.")
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32)
+    most = np.iinfo(samples.dtype).max
+    middle = (most + 1) // 2 if samples.dtype.kind == "u" else 0
+    return ((samples.astype(np.float64) - middle) / (most - middle)).astype(np.float32)
 
 
 def text_and_image(x: Any) -> tuple[str, Any]:
