@@ -93,10 +93,32 @@ def test_texts_that_are_too_long_are_cut_and_counted():
     assert read[0] is short
     assert read[1] == model.encode(long[:63])["input_ids"][0].tolist()  # and the start mark
     result = workbench.joint_qk(model, (short, long), points=1000)
-    assert any(
-        note.startswith("1 inputs are longer than tiny:gpt2 reads: their first 64 tokens") for note in result.notes
-    )
+    assert result.notes == ("1 input is longer than tiny:gpt2 reads: the first 64 tokens are read.",)
     assert len(result.labels) == 2 * (4 + 64)
+
+
+def test_both_sides_of_an_encoder_decoder_are_cut_apart():
+    model = tiny_model("bart")  # reads and writes 64 characters
+    long, short = "abcdefgh" * 20, "abcab"
+    for text, target in ((long, short), (short, long), (long, long)):
+        found = gathered(model, (f"{text} => {target}", "abc => ab"), attention="decoder_blocks.cross_attn")
+        first = found.rows.input == 0
+        assert int(first.sum()) == min(1 + len(target), 64)
+        assert (
+            int((found.key_rows.input == 0).sum()) == min(len(model.encode(short)["input_ids"][0]), 64) or text == long
+        )
+        assert int((found.key_rows.input == 0).sum()) == (
+            64 if text == long else len(model.labels(model.encode(short)))
+        )
+        assert "1 input is longer" in found.note
+
+
+def test_without_a_name_the_attention_is_the_encoders():
+    model = tiny_model("t5")
+    result = workbench.joint_qk(model, TEXTS, points=1000)
+    assert result.attention == "encoder_blocks.attn"
+    assert result.attention == workbench.similar_heads(model, TEXTS).attention
+    assert workbench.joint_qk_matrix(model, TEXTS, points=1000).attention == result.attention
 
 
 def test_an_attention_to_the_other_side_has_two_tables():

@@ -105,6 +105,35 @@ def test_scores_that_are_more_than_dot_products_have_correlations_of_their_own()
         stats.spearmanr(cosine, scores).statistic, abs=2e-4
     )
     assert abs(result.score_correlations[0, 0, 0] - result.correlations[0, 0, 0]) > 0.01
+    frame = result.correlation_frame()
+    assert set(frame.loc[frame["with"] == "score", "pairs"]) == {len(scores)}
+    assert set(frame.loc[frame["with"] == "dot product", "pairs"]) == {result.n_pairs}
+    still = workbench.joint_qk(
+        model, TEXTS, layer=1, head=1, attention="encoder_blocks.attn", points=1000, translate=False
+    )
+    torch.testing.assert_close(still.score_correlations[:2], result.score_correlations[:1].expand(2, 2, 2))
+    assert not torch.allclose(result.score_correlations[1], result.score_correlations[0])
+
+
+def test_scores_are_held_against_the_alignment_that_is_shown():
+    model, texts = tiny_model("t5"), tuple(f"{a}{b}{a}{b} {b}" for a in "abcdef" for b in "xyz")
+    result = workbench.joint_qk(model, texts, layer=0, head=0, points=1000)
+    q, k = result.vectors[~result.is_key].double(), result.vectors[result.is_key].double()
+    cosine, scores, at = [], [], 0
+    for text in texts[:12]:
+        with torch.no_grad(), workbench.reading(model, ["encoder_blocks.0.attn.attn_scores"]) as values:
+            model.module(**model.encode(text))
+        score = values["encoder_blocks.0.attn.attn_scores"][0, 0]
+        rows = slice(at, at + len(score))
+        similar = torch.nn.functional.normalize(q[rows], dim=-1) @ torch.nn.functional.normalize(k[rows], dim=-1).T
+        cosine += (1 - similar).flatten().tolist()
+        scores += score.flatten().tolist()
+        at += len(score)
+    assert result.score_pairs == len(scores)
+    expected = stats.spearmanr(cosine, scores).statistic
+    assert result.score_correlations[2, 0, 0].item() == pytest.approx(
+        expected, abs=1e-3
+    )  # the vectors are in single precision
 
 
 def test_the_matrix_holds_every_head_as_it_is_alone():
@@ -162,6 +191,44 @@ def test_a_head_whose_queries_are_all_one_is_named_and_skipped():
     alone = workbench.joint_qk(model, TEXTS, layer=1, head=1, points=1000)
     assert alone.correlations.isnan().all()
     assert any("queries" in note for note in alone.notes)
+
+
+def test_a_head_that_is_not_finite_has_no_scores():
+    model = tiny_model("gpt2")
+    with torch.no_grad():
+        model.module.transformer.h[1].attn.c_attn.weight[0, 8:16] = torch.nan
+    matrix = workbench.joint_qk_matrix(model, TEXTS, points=1000)
+    assert matrix.skipped == ((1, 1, "its queries are not finite"),)
+    assert matrix.scores[1, 1].isnan().all()
+    assert (matrix.counts[1, 1] == 0).all()
+    assert not matrix.scores[1, 0].isnan().all()
+    with pytest.raises(workbench.BadInput, match="Layer 1, head 1 has queries or keys that are not finite"):
+        workbench.joint_qk(model, TEXTS, layer=1, head=1, points=1000)
+
+
+def test_a_cloud_of_one_point_has_no_neighbours_to_keep():
+    result = workbench.joint_qk(
+        tiny_model("t5"), TEXTS, attention="decoder_blocks.self_attn", points=1000
+    )  # the start token alone, of every input
+    assert math.isnan(result.trustworthiness)
+    assert math.isnan(result.preservation)
+
+
+def test_unknown_scores_are_named():
+    matrix = workbench.joint_qk_matrix(tiny_model("gpt2"), TEXTS, points=1000)
+    for asked in (matrix.score, lambda name: matrix.figure(of=name)):
+        with pytest.raises(workbench.UnknownName, match="norm gap"):
+            asked("norm gapp")
+    with pytest.raises(workbench.BadInput, match="modulo 2"):
+        colourings(matrix, modulo=0)
+
+
+def test_the_picture_half_of_a_pair_has_its_patches():
+    model = tiny_model("clip")
+    matrix = workbench.joint_qk_matrix(
+        model, ["abc @ example", "ab @ example"], attention="vision_blocks.attn", points=100
+    )
+    assert {"row", "column", "brightness", "hue"} <= set(matrix.trait_names)
 
 
 def test_one_projection_for_all_heads_keeps_their_axes():

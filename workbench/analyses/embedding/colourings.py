@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from workbench import functional
-from workbench.errors import UnknownName
+from workbench.errors import BadInput, UnknownName
 
 MOST_TOKENS = 12
 """Tokens with a colour of their own; the rest is "other"."""
@@ -58,6 +58,8 @@ class Colouring:
 
 def colourings(points: _PointsLike, modulo: int = 5) -> dict[str, Colouring]:
     """Every colouring that has something to tell, by name: "query or key" first."""
+    if modulo < 2:
+        raise BadInput(f"Positions are grouped modulo 2 or more, not {modulo}.")
     position = points.position.numpy().astype(float)
     found = [
         category("query or key", np.where(points.is_key.numpy(), "key", "query").tolist(), ("query", "key")),

@@ -48,7 +48,8 @@ class Gathered:
     def note(self) -> str:
         """What was left out; "" when nothing was."""
         count = sum(one is not whole for one, whole in zip(self.inputs, self.texts.inputs, strict=True))
-        cut = f"{count} inputs are longer than {self.model.name} reads: their first {self.model.n_ctx} tokens are read."
+        many = f"{count} inputs are" if count > 1 else "1 input is"
+        cut = f"{many} longer than {self.model.name} reads: the first {self.model.n_ctx} tokens are read."
         return " ".join(filter(None, [self.texts.note, cut if count else ""]))
 
     @property
@@ -124,7 +125,7 @@ def gathered(
     one batch, and then one layer of the sample.
     """
     drawn = corpus(texts, reads=model.reads, limit=inputs, seed=seed)
-    name, query_side, key_side = sides(model, attention)
+    name, query_side, key_side = sides(model, attention or first_attention(model))
     read = fitted(model, drawn.inputs)
     lengths = [_length(model, one, query_side) for one in track(read, label="reading inputs")]
     chosen = sample(lengths, points, seed)
@@ -153,23 +154,39 @@ def gathered(
     )
 
 
+def first_attention(model: LensModel) -> str | None:
+    """The attention that is meant when none is named: of encoder-decoders the encoder's, for a corpus is its input."""
+    return model.attentions[0] if model.attentions and model.main.side == "target" else None
+
+
 def fitted(model: LensModel, texts: Sequence[Any]) -> tuple[Any, ...]:
     """Inputs as the model can read them: texts with too many tokens for it are cut to the first ones."""
     tokenizer, longest = inputs_of.tokenizer_of(model), model.n_ctx
     if longest is None or not callable(tokenizer) or model.reads not in ("text", "text+image"):
         return tuple(texts)
-    return tuple(_cut(tokenizer, one, longest) for one in texts)
+    marked = model.main.side == "target"
+    return tuple(_cut(tokenizer, one, longest, marked) for one in texts)
 
 
-def _cut(tokenizer: Any, one: Any, longest: int) -> Any:
-    """Token ids where the text has too many of them, else the input as it was."""
+def _cut(tokenizer: Any, one: Any, longest: int, marked: bool) -> Any:
+    """Token ids where the text has too many of them, else the input as it was; a target after its mark is cut too."""
     if isinstance(one, tuple):
-        text = _cut(tokenizer, one[0], longest)
+        text = _cut(tokenizer, one[0], longest, False)
         return one if text is one[0] else (text, *one[1:])
     if not isinstance(one, str) or len(one) < longest:  # a token has at least one character
         return one
-    ids = list(tokenizer(one.partition(inputs_of.TARGET_MARK)[0])["input_ids"])
-    return ids[:longest] if len(ids) > longest else one
+    text, mark, target = one.partition(inputs_of.TARGET_MARK) if marked else (one, "", "")
+    ids, written = list(tokenizer(text)["input_ids"]), _begun(tokenizer, target, longest - 1)
+    if len(ids) <= longest and written == target:
+        return one
+    return (ids[:longest], written) if mark else ids[:longest]
+
+
+def _begun(tokenizer: Any, target: str, most: int) -> str:
+    """The beginning of a target that has at most `most` tokens."""
+    while (n := len(tokenizer(target, add_special_tokens=False)["input_ids"])) > most:
+        target = target[: max(1, min(len(target) - 1, len(target) * most // n))]
+    return target
 
 
 def sample(lengths: Sequence[int], points: int | None, seed: int) -> tuple[int, ...]:

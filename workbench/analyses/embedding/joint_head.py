@@ -1,5 +1,6 @@
 """Joint QK: one head's queries and keys over many inputs, placed in one space so that nearness is attention."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -65,6 +66,8 @@ class JointHead(Result, kind="joint-qk"):
     score_correlations: Float[Tensor, "stage distance statistic"] | None
     """The same with the model's own scores, where these are more than a multiple of the dot product (ALiBi, relative
     positions)."""
+    score_pairs: int
+    """Pairs in these, of the first inputs alone; 0 where there are none."""
     n_pairs: int
     dropped: int
     """Pairs left out because a query or a key has no length, and so no direction."""
@@ -122,7 +125,10 @@ class JointHead(Result, kind="joint-qk"):
 
     def correlation_frame(self) -> "pd.DataFrame":
         """One row for each stage, distance and statistic."""
-        return correlation_table(self.correlations, self.n_pairs, self.score_correlations)
+        tables = {"dot product": (self.correlations, self.n_pairs - self.dropped)}
+        if self.score_correlations is not None:
+            tables["score"] = (self.score_correlations, self.score_pairs)
+        return correlation_table(tables)
 
     def figure(self, *, colour: str = "query or key", modulo: int = 5) -> "go.Figure":
         """The scatter, coloured by anything that is known of the points."""
@@ -159,15 +165,10 @@ def counted(name: str, values: Float[Tensor, "point"]) -> "dict[str, np.ndarray]
     return column if known.all() else column | {f"{name}_known": known.long().numpy()}
 
 
-def correlation_table(
-    correlations: Float[Tensor, "stage distance statistic"],
-    n_pairs: int,
-    scores: Float[Tensor, "stage distance statistic"] | None,
-) -> "pd.DataFrame":
-    """Correlations as a tidy frame: with the dot product, and with the model's own scores where they differ."""
+def correlation_table(tables: "Mapping[str, tuple[Tensor, int]]") -> "pd.DataFrame":
+    """Correlations with one thing and another, and over how many pairs, as a tidy frame."""
     import pandas as pd
 
-    tables = {"dot product": correlations} | ({} if scores is None else {"score": scores})
     rows = [
         {
             "stage": stage,
@@ -177,7 +178,7 @@ def correlation_table(
             "correlation": table[s, d, t].item(),
             "pairs": 0 if table[s, d, t].isnan() else n_pairs,
         }
-        for what, table in tables.items()
+        for what, (table, n_pairs) in tables.items()
         for s, stage in enumerate(STAGES)
         for d, distance in enumerate(DISTANCES)
         for t, statistic in enumerate(STATISTICS)
@@ -217,13 +218,15 @@ def joint_qk(
     found = gathered(
         model, texts, attention=attention, layers=[layer], inputs=inputs, points=points, seed=seed, store=store
     )
-    sizes = model.attention(attention)[0].sizes
+    sizes = model.attention(found.attention)[0].sizes
+    if layer >= sizes.n_blocks or head >= sizes.n_heads:
+        raise BadInput(f"{found.attention} has {sizes.n_blocks} layers of {sizes.n_heads} heads: no {layer}, {head}.")
     kv_head = head // (sizes.n_heads // sizes.n_kv_heads)
     q, k = found.queries(layer)[:, head], found.keys(layer)[:, kv_head]
+    if not bool(q.isfinite().all() and k.isfinite().all()):
+        raise BadInput(f"Layer {layer}, head {head} has queries or keys that are not finite; nothing can be placed.")
     pairs = found.pairs(most=MOST_PAIRS, seed=seed)
     joined = functional.joint_qk(q, k, pairs, translate=translate, seed=seed)
-    if not bool(joined.queries.isfinite().all() and joined.keys.isfinite().all()):
-        raise BadInput(f"Layer {layer}, head {head} has queries or keys that are not finite; nothing can be placed.")
     vectors = torch.cat([joined.queries, joined.keys])
     placed = functional.project(
         vectors, method, dims=dims, seed=seed, metric=distance, perplexity=perplexity, n_neighbors=neighbours
@@ -231,6 +234,8 @@ def joint_qk(
     near = min(neighbours, (len(vectors) - 1) // 2)
     quality = functional.picture_quality(vectors, placed.coordinates, near, seed=seed, metric=distance)
     strongest, weights = _strongest(found, layer, head)
+    scores = score_correlations(found, layer, head, q, k, joined, seed=seed)
+    placeable = not alike(vectors)  # or there are no neighbours that a picture could keep
     notes = (*_notes(q, k), *filter(None, [found.note]))
     return JointHead(
         **vars(points_of(found)),
@@ -245,11 +250,12 @@ def joint_qk(
         translation=joined.translation.cpu(),
         scale=float(joined.scale),
         correlations=joined.correlations.float().cpu(),
-        score_correlations=score_correlations(found, layer, head, q, k, seed=seed),
+        score_correlations=None if scores is None else scores[0],
+        score_pairs=0 if scores is None else scores[1],
         n_pairs=joined.n_pairs,
         dropped=int(joined.dropped),
-        trustworthiness=float(quality.trustworthiness),
-        preservation=float(quality.preservation),
+        trustworthiness=float(quality.trustworthiness) if placeable else float("nan"),
+        preservation=float(quality.preservation) if placeable else float("nan"),
         explained=float("nan") if placed.explained is None else float(placed.explained),
         strongest=strongest,
         strongest_weights=weights,
@@ -286,6 +292,11 @@ def _value_norms(found: Gathered, values: Float[Tensor, "key d_head"], layer: in
 def _notes(q: Float[Tensor, "query d_head"], k: Float[Tensor, "key d_head"]) -> tuple[str, ...]:
     notes = []
     for name, x in (("queries", q), ("keys", k)):
-        if float((x - x[:1]).abs().max()) <= 1e-6 * float(x.abs().max()):
+        if alike(x):
             notes.append(f"All {name} of this head are the same vector: its correlations say nothing.")
     return tuple(notes)
+
+
+def alike(x: Float[Tensor, "row d_head"]) -> bool:
+    """Whether all vectors are one, up to rounding."""
+    return float((x - x[:1]).abs().max()) <= 1e-6 * float(x.abs().max())

@@ -23,9 +23,10 @@ from workbench.analyses.embedding.asked import (
 from workbench.analyses.embedding.attention_habits import habits
 from workbench.analyses.embedding.gathered import gathered
 from workbench.analyses.embedding.head_scores import columns, head_scores, known_of
-from workbench.analyses.embedding.joint_head import MOST_PAIRS
+from workbench.analyses.embedding.joint_head import MOST_PAIRS, alike
 from workbench.analyses.embedding.pictures import Pictures
 from workbench.analyses.embedding.points import points_of
+from workbench.errors import UnknownName
 from workbench.functional import JointQK
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
@@ -85,11 +86,14 @@ class JointMatrix(Result, kind="joint-qk-matrix"):
         return frame.assign(value=self.scores.flatten().numpy(), count=self.counts.flatten().numpy())
 
     def score(self, name: str) -> Float[Tensor, "layer head"]:
-        """One number a head."""
+        """One number a head; an unknown name is an error that says which there are."""
+        if name not in self.score_names:
+            raise UnknownName("score", name, self.score_names)
         return self.scores[..., self.score_names.index(name)]
 
     def figure(self, *, of: str = "correlation") -> "go.Figure":
         """One number of every head, layers down and heads across."""
+        self.score(of)
         frame = self.to_frame()
         shown: Any = frame[frame["score"] == of]
         signed = of in ("correlation", "before", "translated", "norm gap")
@@ -141,7 +145,7 @@ def joint_qk_matrix(
     Cost: one forward pass over the inputs, and about 30 ms a head; memory for one layer at a time.
     """
     found = gathered(model, texts, attention=attention, inputs=inputs, points=points, seed=seed, store=store)
-    stack, _ = model.attention(attention)
+    stack, _ = model.attention(found.attention)
     points_known = points_of(found)
     pairs = found.pairs(most=MOST_PAIRS, seed=seed)
     known = known_of(points_known, modulo)
@@ -160,6 +164,8 @@ def joint_qk_matrix(
         scores = head_scores(q, k, joined, known) | habits(found, number)
         names = tuple(scores)
         values, counts = columns(scores)
+        broken = [head for head, why in unusable.items() if "finite" in why]
+        values[broken], counts[broken] = torch.nan, 0
         layers.append((values, counts, torch.cat([q.norm(dim=-1), k.norm(dim=-1)], 1), joined))
     coordinates, quality = pictures.done(stack.sizes.n_heads)
     return JointMatrix(
@@ -188,6 +194,6 @@ def _unusable(q: Float[Tensor, "head query d_head"], k: Float[Tensor, "head key 
             if not bool(x.isfinite().all()):
                 yield head, f"its {name} are not finite"
                 break
-            if float((x - x[:1]).abs().max()) <= 1e-6 * float(x.abs().max()):
+            if alike(x):
                 yield head, f"all its {name} are the same vector"
                 break

@@ -7,6 +7,7 @@ from torch import Tensor
 from workbench import functional
 from workbench.analyses.embedding.gathered import Gathered
 from workbench.capture import capture
+from workbench.functional import JointQK
 
 N_INPUTS = 12
 """Inputs on which scores are read."""
@@ -19,10 +20,14 @@ def score_correlations(
     head: int,
     queries: Float[Tensor, "query d_head"],
     keys: Float[Tensor, "key d_head"],
+    joined: JointQK,
     *,
     seed: int,
-) -> Float[Tensor, "stage distance statistic"] | None:
-    """Correlations of distance with the model's own scores, as in `JointHead`; None where they are scaled q.k."""
+) -> tuple[Float[Tensor, "stage distance statistic"], int] | None:
+    """Correlations of distance with the model's own scores, as in `JointHead`, and over how many pairs.
+
+    None where scores are scaled q.k.
+    """
     stack, short = found.model.attention(found.attention)
     site = f"{stack.prefix}.{layer}.{short}.attn_scores"
     if site not in found.model.sites:
@@ -40,10 +45,24 @@ def score_correlations(
     if len(pair) > MOST_PAIRS:
         drawn = torch.randperm(len(pair), generator=torch.Generator().manual_seed(seed))[:MOST_PAIRS]
         pair, score = pair[drawn], score[drawn]
-    if _is_multiple(score, (queries[pair[:, 0]].double().cpu() * keys[pair[:, 1]].double().cpu()).sum(-1)):
+    q, k = queries[pair[:, 0]].double().cpu(), keys[pair[:, 1]].double().cpu()
+    if _is_multiple(score, (q * k).sum(-1)):
         return None
-    joined = functional.joint_qk(queries.cpu(), keys.cpu(), pair, scores=score, seed=seed)
-    return None if joined.of_scores is None else joined.of_scores.float()
+    move, scale = joined.translation.double().cpu(), joined.scale.double().cpu()
+    nowhere, one = torch.zeros_like(move), torch.ones_like(scale)
+    stages = [functional.align(q, k, *by) for by in ((nowhere, one), (move, one), (move, scale))]
+    return torch.stack([torch.stack([_both(distance, score) for distance in _distances(*x)]) for x in stages]), len(
+        pair
+    )
+
+
+def _distances(q: Float[Tensor, "pair d_head"], k: Float[Tensor, "pair d_head"]) -> list[Float[Tensor, "pair"]]:
+    """Cosine and Euclidean."""
+    return [1 - torch.nn.functional.cosine_similarity(q, k, dim=-1), (q - k).norm(dim=-1)]
+
+
+def _both(distance: Float[Tensor, "pair"], score: Float[Tensor, "pair"]) -> Float[Tensor, "statistic"]:
+    return torch.stack([functional.spearman(distance, score), functional.pearson(distance, score)]).float()
 
 
 def _is_multiple(score: Float[Tensor, "pair"], dot: Float[Tensor, "pair"]) -> bool:

@@ -85,7 +85,7 @@ def _traits(found: Gathered) -> tuple[tuple[str, ...], dict[tuple[int, int], Flo
     names: tuple[str, ...] = ()
     table = {}
     places: dict[int, dict[int, tuple[int, int]]] = {}
-    if found.model.reads == "image":
+    if found.model.reads == "image" or found.model.attention(found.attention)[0].side == "image":
         where = zip(found.rows.input.tolist(), found.rows.position.tolist(), found.rows.label, strict=True)
         for number, position, label in where:
             if (place := _place(label)) is not None:
