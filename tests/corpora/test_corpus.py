@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import wavfile
 
 import workbench
 from workbench.corpora import drawing
@@ -136,16 +137,34 @@ def test_lists_of_texts():
     assert (made.inputs, made.note, made.made_by) == (("one", "two", "three"), "2 empty texts left out.", "")
     assert workbench.corpus(("only one sentence",)).inputs == ("only one sentence",)
     assert workbench.corpus("first\n\n second \n").inputs == ("first", "second")
-    frame = pytest.importorskip("pandas").Series(["x", "y"])
-    assert workbench.corpus(frame).inputs == ("x", "y")
+    assert workbench.corpus("first\n\n second \n").note == "1 blank line left out."
+
+
+def test_columns_of_frames():
+    pandas = pytest.importorskip("pandas")
+    assert workbench.corpus(pandas.Series(["x", "y"])).inputs == ("x", "y")
+    for kind in (object, "string"):
+        made = workbench.corpus(pandas.Series(["x", None, float("nan"), " ", pandas.NA, "y"], dtype=kind))
+        assert made.inputs == ("x", "y")
+        assert made.note == "3 rows without a value left out. 1 empty text left out."
+    with pytest.raises(BadInput, match="Input 2 of the list must be a text, not int '3'"):
+        workbench.corpus(pandas.Series(["x", None, 3], dtype=object))
+    with pytest.raises(BadInput, match="holds nothing to read"):
+        workbench.corpus(pandas.Series([None, float("nan")], dtype=object))
+    frame = pandas.DataFrame({"id": [1], "text": ["x"]})
+    with pytest.raises(BadInput, match=r"one column of the frame, such as df\['text'\]\.tolist\(\); it has id, text"):
+        workbench.corpus(frame)
+    assert workbench.corpus(frame["text"].tolist()).inputs == ("x",)
 
 
 def test_lists_of_pictures_and_sounds(tmp_path):
     array = np.zeros((4, 4, 3), np.uint8)
+    Image.fromarray(array).save(tmp_path / "x.png")
+    wavfile.write(tmp_path / "a.wav", 400, np.zeros(8, np.int16))
     made = workbench.corpus([Image.fromarray(array), array, str(tmp_path / "x.png"), "example"], reads="image")
     assert made.inputs[2] == tmp_path / "x.png" and made.inputs[3] == "example"
     assert made.titles[0] == "list 0"
-    assert len(workbench.corpus([np.zeros(10), "a.wav"], reads="audio")) == 2
+    assert len(workbench.corpus([np.zeros(10), tmp_path / "a.wav"], reads="audio")) == 2
     assert workbench.corpus([("a cat", "example"), "b @ example"], reads="text+image").inputs[1] == "b @ example"
 
 
@@ -186,6 +205,18 @@ def test_a_corpus_for_another_kind_of_model_is_refused():
 def test_the_number_of_inputs_is_checked(limit):
     with pytest.raises(BadInput, match="limit must be a whole number from 1"):
         workbench.corpus("example", limit=limit)
+
+
+def test_whole_numbers_of_every_library_are_numbers():
+    made = workbench.corpus("example", limit=np.int64(3), seed=np.int32(4))
+    assert made.inputs == workbench.corpus("example", limit=3, seed=4).inputs
+    assert made.made_by == "workbench.corpus('example', limit=3, seed=4)"
+
+
+@pytest.mark.parametrize("seed", [None, 1.5, "3", True, [1]])
+def test_the_seed_is_checked(seed):
+    with pytest.raises(BadInput, match="seed must be a whole number, not"):
+        workbench.corpus("example", limit=3, seed=seed)
 
 
 class Rows:

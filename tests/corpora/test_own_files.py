@@ -22,6 +22,41 @@ def test_a_text_file_is_one_input_a_line(tmp_path):
     assert workbench.corpus(str(path), limit=1, seed=4).inputs[0] in made.inputs
 
 
+INSIDE = "\u2028\x85\x0c\x1c\x0b\u2029"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_ends_where_a_file_says_so(tmp_path, end):
+    text = f"a{INSIDE}b{end}{end}c"
+    (tmp_path / "mine.txt").write_bytes((text + end).encode())
+    for made in (workbench.corpus(tmp_path / "mine.txt"), workbench.corpus(text), workbench.corpus(text + end)):
+        assert made.inputs == (f"a{INSIDE}b", "c") and made.note == "1 blank line left out."
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_cell_of_a_table_keeps_its_lines(tmp_path, end):
+    path = tmp_path / "table.csv"
+    texts = [f"a{INSIDE}b", "two\r\nlines", "two\nlines", "last"]
+    path.write_bytes("".join(["text,topic", end, *(f'"{text}",x{end}' for text in texts)]).encode())
+    made = workbench.corpus(path)
+    assert made.inputs == tuple(texts) and made.groups == ("x",) * 4 and made.note == ""
+    rows = end.join(json.dumps({"text": text}, ensure_ascii=False) for text in texts)
+    (tmp_path / "table.jsonl").write_bytes(rows.encode())
+    assert workbench.corpus(tmp_path / "table.jsonl").inputs == tuple(texts)
+
+
+def test_a_cell_may_be_longer_than_the_csv_module_expects(tmp_path):
+    (tmp_path / "long.csv").write_text(f"text\n{'long ' * 40_000}\nshort\n")
+    assert [len(text) for text in workbench.corpus(tmp_path / "long.csv").inputs] == [199_999, 5]
+
+
+def test_cells_beyond_the_header_are_counted(tmp_path):
+    (tmp_path / "commas.csv").write_text("text\nwell, I never\nfine\ntrailing,\n")
+    made = workbench.corpus(tmp_path / "commas.csv")
+    assert made.inputs == ("well", "fine", "trailing")
+    assert made.note == "Rows with more cells than the header has, which were not read: 1."
+
+
 def test_a_text_file_that_cannot_be_used(tmp_path):
     (tmp_path / "latin.txt").write_bytes("fine\nÜber".encode("latin-1"))
     with pytest.raises(BadFile, match=r"latin\.txt is not text in UTF-8: byte 5 cannot be read. Save it as UTF-8"):
@@ -69,6 +104,12 @@ def test_tables_that_cannot_be_used(tmp_path):
     (tmp_path / "c.jsonl").write_text('{"n": 1}\n')
     with pytest.raises(BadInput, match=r"c\.jsonl has no column of texts; its columns are n"):
         workbench.corpus(tmp_path / "c.jsonl")
+    (tmp_path / "e.csv").write_text("text,topic\n")
+    with pytest.raises(BadInput, match=r"e\.csv holds no rows below its header\."):
+        workbench.corpus(tmp_path / "e.csv")
+    (tmp_path / "f.csv").write_text("\n")
+    with pytest.raises(BadInput, match=r"f\.csv holds no rows\."):
+        workbench.corpus(tmp_path / "f.csv")
     (tmp_path / "d.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(BadFile, match=r"d\.parquet is not a parquet file"):
         workbench.corpus(tmp_path / "d.parquet")
@@ -113,6 +154,29 @@ def test_a_draw_from_a_folder_passes_over_what_cannot_be_read(folder):
     assert list(workbench.corpus(folder, reads="image", limit=5, seed=3).inputs) == sorted(good, key=str)
 
 
+def test_a_list_of_files_leaves_out_what_a_folder_does(folder):
+    good = list(workbench.corpus(folder, reads="image").inputs)
+    bad = [folder / "cats" / "broken.png", folder / "gone.png"]
+    made = workbench.corpus([*bad, *map(str, good)], reads="image")
+    assert list(made.inputs) == good
+    assert made.note == f"2 of the images could not be read and were left out: {bad[0]}, {bad[1]}."
+    for seed in range(4):
+        files = [*bad, *good]
+        drawn = [files[i] for i in drawing.order(13, seed) if files[i] not in bad][:6]
+        made = workbench.corpus(files, reads="image", limit=6, seed=seed)
+        assert list(made.inputs) == sorted(drawn, key=files.index)
+    pairs = [("a", good[0]), ("b", str(bad[0])), f"c @ {bad[1]}", f"d @ {good[1]}", "e", "f @ example"]
+    made = workbench.corpus(pairs, reads="text+image")
+    assert made.inputs == (("a", good[0]), f"d @ {good[1]}", "e", "f @ example") and str(bad[1]) in made.note
+    lines = workbench.corpus(f"{good[0]}\n\n{bad[0]}\n", reads="image")
+    assert lines.inputs == (good[0],)
+    assert lines.note.startswith("1 blank line left out. 1 of the images could not be read and was left out: ")
+    with pytest.raises(BadInput, match=r"None of the 2 images of the list can be read, .*broken\.png, .*gone\.png"):
+        workbench.corpus(bad, reads="image")
+    with pytest.raises(BadInput, match=r"None of the 1 sounds of the list can be read, gone\.wav"):
+        workbench.corpus(["gone.wav"], reads="audio")
+
+
 def test_a_folder_that_cannot_be_used(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="There are no images in .*empty or its folders"):
@@ -136,7 +200,8 @@ def test_a_picture_too_large_to_be_meant_is_left_out(tmp_path, monkeypatch):
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)
     made = workbench.corpus(tmp_path, reads="image")
-    assert [path.name for path in made.inputs] == ["small.png"] and "large.png" in made.note
+    assert [path.name for path in made.inputs] == ["small.png"]
+    assert made.note == "1 of the images could not be read and was left out: large.png."
 
 
 def test_a_folder_of_sounds(tmp_path, tiny):

@@ -1,10 +1,10 @@
 """Inputs from the user's own disk: a text file with one input a line, a folder of pictures or of sounds."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-from workbench.corpora import drawing, tables
+from workbench.corpora import drawing, tables, text_lines
 from workbench.corpora.drawing import Take
 from workbench.corpora.form import Corpus
 from workbench.errors import BadFile, BadInput
@@ -19,18 +19,15 @@ def lines(path: Path, reads: str, column: str | None, take: Take) -> Corpus:
     text = _text(path)
     if path.suffix.lower() in tables.KINDS:
         return tables.table(path, text, reads, column, take)
-    found = text.splitlines()
-    kept = [line.strip() for line in found if line.strip()]
+    kept, note = text_lines.inputs(text)
     if not kept:
         raise BadInput(f"{path} holds no text: write one input a line.")
-    blank = len(found) - len(kept)
-    note = f"{blank} blank line{'s' * (blank != 1)} left out." if blank else ""
     return Corpus(name=path.name, reads=reads, inputs=tuple(kept[i] for i in take(len(kept))), note=note)
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadFile(
             f"{path} is not text in UTF-8: byte {error.start} cannot be read. Save it as UTF-8 and try again."
@@ -46,41 +43,56 @@ def folder(path: Path, reads: str, limit: int | None, seed: int) -> Corpus:
     """
     if reads not in ("image", "audio"):
         raise BadInput(f"{path} is a folder; for a model that reads {reads} give a text file with one input a line.")
-    kinds, what, readable = _wanted(reads)
+    kinds, what = _wanted(reads)
     files = sorted(
         (p for p in path.rglob("*") if p.suffix.lower() in kinds and not _hidden(p.relative_to(path)) and p.is_file()),
         key=lambda p: p.relative_to(path).as_posix(),
     )
     if not files:
         raise BadInput(f"There are no {what} in {path} or its folders.")
-    kept: list[int] = []
-    bad: list[str] = []
-    for place in drawing.order(len(files), seed) if limit else range(len(files)):
-        if readable(files[place]):
-            kept.append(place)
-        else:
-            bad.append(files[place].relative_to(path).as_posix())
-        if len(kept) == limit:
-            break
+    kept, lost = readable(files, reads, limit, seed)
+    bad = [files[place].relative_to(path).as_posix() for place in lost]
     if not kept:
-        raise BadInput(f"None of the {len(bad)} {what} in {path} can be read, {_some(bad)} among them.")
-    chosen = [files[place] for place in sorted(kept)]
+        raise BadInput(f"None of the {len(bad)} {what} in {path} can be read, {some(bad)} among them.")
+    chosen = [files[place] for place in kept]
     return Corpus(
         name=path.resolve().name,
         reads=reads,
         inputs=tuple(chosen),
         groups=tuple("" if p.parent == path else p.parent.name for p in chosen),
-        note=f"{len(bad)} of the {what} could not be read and were left out: {_some(bad)}." if bad else "",
+        note=left_out(bad, what),
     )
 
 
-def _wanted(reads: str) -> tuple[set[str], str, Callable[[Path], bool]]:
+def readable(files: Sequence[Path | None], reads: str, limit: int | None, seed: int) -> tuple[list[int], list[int]]:
+    """(places of a draw of `limit`, places that it passed over because the file there cannot be read).
+
+    None is an input that is no file, and is taken.
+    """
+    opens = _is_sound if reads == "audio" else _is_picture
+    kept: list[int] = []
+    bad: list[int] = []
+    for place in drawing.order(len(files), seed) if limit else range(len(files)):
+        file = files[place]
+        (kept if file is None or opens(file) else bad).append(place)
+        if len(kept) == limit:
+            break
+    return sorted(kept), sorted(bad)
+
+
+def left_out(bad: list[str], what: str) -> str:
+    """The sentence of a note on files that cannot be read."""
+    were = "was" if len(bad) == 1 else "were"
+    return f"{len(bad)} of the {what} could not be read and {were} left out: {some(bad)}." if bad else ""
+
+
+def _wanted(reads: str) -> tuple[set[str], str]:
     if reads == "audio":
-        return {".wav"}, ".wav files", _is_sound
+        return {".wav"}, ".wav files"
     from PIL import Image
 
     Image.init()
-    return {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}, "images", _is_picture
+    return {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}, "images"
 
 
 def _is_picture(path: Path) -> bool:
@@ -112,7 +124,8 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first of some names, and how many more there are."""
     names = sorted(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

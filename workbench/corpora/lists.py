@@ -4,32 +4,58 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.corpora import drawing
-from workbench.corpora.columns import group_column, input_column
-from workbench.corpora.drawing import Take
+from workbench.corpora import drawing, files
+from workbench.corpora.columns import INPUTS, group_column, input_column
 from workbench.corpora.form import Corpus
 from workbench.errors import BadInput
 
 
-def listed(source: Any, reads: str, take: Take) -> Corpus:
-    """The corpus of a list; empty texts are left out and counted, anything else that does not fit is refused."""
+def listed(source: Any, reads: str, limit: int | None, seed: int) -> Corpus:
+    """The corpus of a list, or of a column of a frame; anything in it that does not fit is refused.
+
+    Left out and counted are empty texts, rows of a column without a value, and pictures or sounds whose file cannot be
+    read, which are also named.
+    """
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
+        names = [str(name) for name in source.columns]
+        named = next((name for name in INPUTS.get(reads, ()) if name in names), names[0] if names else "text")
+        raise BadInput(f"Choose one column of the frame, such as df[{named!r}].tolist(); it has {', '.join(names)}.")
     if isinstance(source, Mapping):
         raise BadInput(f"Choose one part of the mapping, such as data[{str(next(iter(source), 'train'))!r}].")
+    gone: set[int] = set()
     if getattr(source, "ndim", None) == 1 and hasattr(source, "tolist"):  # a column of a frame
+        gone = {row for row, missing in enumerate(source.isna()) if missing} if hasattr(source, "isna") else set()
         source = source.tolist()
     if isinstance(source, bytes | bytearray) or not isinstance(source, Sequence):
         raise BadInput(f"A corpus is made of a name, a path or a list, not of {_kind(source)}.")
-    items = [checked(x, reads, number) for number, x in enumerate(source)]
-    kept = [x for x in items if not (isinstance(x, str) and not x.strip())]
-    if not kept:
+    items = [checked(x, reads, number) for number, x in enumerate(source) if number not in gone]
+    whole = [x for x in items if not (isinstance(x, str) and not x.strip())]
+    if not whole:
         raise BadInput("The list holds nothing to read. Give at least one input.")
-    empty = len(items) - len(kept)
+    kept, bad = files.readable([_file_of(x, reads) for x in whole], reads, limit, seed)
+    what = "sounds" if reads == "audio" else "images"
+    names = [str(_file_of(whole[place], reads)) for place in bad]
+    if not kept:
+        raise BadInput(f"None of the {len(bad)} {what} of the list can be read, {files.some(names)} among them.")
+    empty = len(items) - len(whole)
+    notes = [
+        f"{len(gone)} row{'s' * (len(gone) != 1)} without a value left out." if gone else "",
+        f"{empty} empty text{'s' * (empty != 1)} left out." if empty else "",
+        files.left_out(names, what),
+    ]
     return Corpus(
         name="list",
         reads=reads,
-        inputs=tuple(kept[i] for i in take(len(kept))),
-        note=f"{empty} empty text{'s' * (empty != 1)} left out." if empty else "",
+        inputs=tuple(whole[place] for place in kept),
+        note=" ".join(filter(None, notes)),
     )
+
+
+def _file_of(x: Any, reads: str) -> Path | None:
+    """The file that an input is read from, if it is one."""
+    if reads == "text+image":
+        x = Path(x.partition(" @ ")[2].strip() or "example") if isinstance(x, str) else x[1]
+    return x if isinstance(x, Path) and str(x) != "example" else None
 
 
 def dataset(source: Any, reads: str, limit: int | None, seed: int) -> Corpus:

@@ -1,12 +1,13 @@
 """Where a corpus comes from: one function that takes anything a person has."""
 
+import operator
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
-from workbench.corpora import drawing
+from workbench.corpora import drawing, text_lines
 from workbench.corpora.form import Corpus
 from workbench.errors import BadInput
 
@@ -19,13 +20,14 @@ OFFER = (
 )
 
 
-def corpus(source: Any, *, reads: str = "text", limit: int | None = None, seed: int = 0) -> Corpus:
+def corpus(source: Any, *, reads: str = "text", limit: SupportsIndex | None = None, seed: SupportsIndex = 0) -> Corpus:
     """The texts, pictures or sounds that `source` names or holds, as many as are asked for.
 
     `source` is "example" (built in), "brown" (English with parts of speech), "scikit-image" (photographs),
     "hf:OWNER/NAME[/CONFIG[/SPLIT]][:COLUMN]" (a data set on the Hugging Face hub), the path of a text file with one
     input a line, of a table (.csv, .tsv, .jsonl or .parquet, with ":COLUMN" after it if need be), of a folder of
-    images or of .wav files, several lines of text, a list, a `datasets.Dataset`, or a `Corpus`.
+    images or of .wav files, several lines of text, a list, a `datasets.Dataset`, or a `Corpus`. Lines end at line feed
+    and carriage return and nowhere else. Arrays of pictures are floats in 0..1 or whole numbers in 0..255.
 
     `reads` is what the model reads, as in `model.reads`. `limit` draws that many with `seed` and keeps their order;
     a larger draw with the same seed holds every smaller one, except from a hub, of whose files only as many are drawn
@@ -33,11 +35,14 @@ def corpus(source: Any, *, reads: str = "text", limit: int | None = None, seed: 
     """
     if reads not in READS:
         raise BadInput(f"A corpus is of one of {', '.join(map(repr, READS))}, not of {reads!r}.")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+    count, start = _whole(limit), _whole(seed)
+    if limit is not None and (count is None or count < 1):
         raise BadInput(f"limit must be a whole number from 1, or nothing for all inputs, not {limit!r}.")
-    found = _read(source, reads, limit, seed)
+    if start is None:
+        raise BadInput(f"seed must be a whole number, not {seed!r}.")
+    found = _read(source, reads, count, start)
     if isinstance(source, str | Path):
-        options = {"reads": (reads, "text"), "limit": (limit, None), "seed": (seed, 0)}
+        options = {"reads": (reads, "text"), "limit": (count, None), "seed": (start, 0)}
         words = "".join(f", {name}={value!r}" for name, (value, usual) in options.items() if value != usual)
         return replace(found, made_by=f"workbench.corpus({str(source)!r}{words})")
     return found
@@ -61,15 +66,25 @@ def _read(source: Any, reads: str, limit: int | None, seed: int) -> Corpus:
         from workbench.corpora.photographs import photographs
 
         return photographs(reads, take)
-    if isinstance(source, str) and "\n" in source:
-        source = [line.strip() for line in source.splitlines() if line.strip()]
+    note = ""
+    if isinstance(source, str) and text_lines.several(source):
+        source, note = text_lines.inputs(source)
     if isinstance(source, str | Path):
         return _named(str(source), reads, limit, seed)
     from workbench.corpora.lists import dataset, listed
 
     if hasattr(source, "column_names") and not isinstance(source, Mapping):
         return dataset(source, reads, limit, seed)
-    return listed(source, reads, take)
+    found = listed(source, reads, limit, seed)
+    return replace(found, note=" ".join(filter(None, [note, found.note]))) if note else found
+
+
+def _whole(x: Any) -> int | None:
+    """A whole number of any library as one of Python; None for anything else."""
+    try:
+        return None if isinstance(x, bool) else operator.index(x)
+    except TypeError:
+        return None
 
 
 def _named(source: str, reads: str, limit: int | None, seed: int) -> Corpus:
