@@ -119,9 +119,25 @@ def test_blocks_and_types_change_nothing(by, monkeypatch):
         (drawn(3, 4), drawn(3, 4), {"by": "angle"}, "not 'angle'"),
         (drawn(3, 4), drawn(5, 4), {"mask": torch.ones(5, 3).bool()}, "does not fit 3 points by 5"),
         (drawn(3, 4), drawn(5, 4), {"mask": torch.ones(5).bool()}, "does not fit 3 points by 5"),
+        (drawn(3, 4), drawn(5, 4), {"mask": torch.ones(3, 5)}, "true or false; this one is of type float32"),
+        (drawn(3, 4), drawn(3, 4), {"k": 2.0}, "k is a whole number, not 2.0"),
         (drawn(3, 4), drawn(3, 4) / 0, {}, "3 of 3 queries or keys hold NaN or infinity"),
     ],
 )
 def test_what_cannot_be_asked_is_said(queries, keys, options, says, as_installed):
     with pytest.raises(BadInput, match=says):
         nearest_keys(queries, keys, **options)
+
+
+@pytest.mark.parametrize("mask", [torch.ones(3, 5), torch.ones(5).bool()])
+def test_what_is_no_mask_is_said_of_queries_too(mask, as_installed):
+    with pytest.raises(BadInput, match="mask"):
+        nearest_queries(drawn(3, 4), drawn(5, 4), mask=mask)
+
+
+def test_cosines_of_very_long_and_very_short_vectors():
+    queries, keys = drawn(3, 4).double(), drawn(5, 4, seed=1).double()
+    expected = nearest_keys(queries, keys, 2, "cosine")
+    found = nearest_keys(queries * 1e200, keys * 1e-200, 2, "cosine")
+    assert torch.equal(found.indices, expected.indices)
+    torch.testing.assert_close(found.values, expected.values)

@@ -194,12 +194,34 @@ def test_umap_keeps_more_of_planted_clusters_than_pca_and_is_repeatable():
     assert (project(cloud(30, 1).abs(), "umap").coordinates == 0).all()  # one direction
 
 
+def test_whole_numbers_are_drawn_as_the_same_numbers_with_a_fraction(as_installed):
+    points = torch.randint(-9, 9, (2, 30, 4), generator=torch.Generator().manual_seed(0))
+    found, expected = project(points), project(points.float())
+    assert found.coordinates.dtype == found.explained.dtype == torch.float32
+    assert torch.equal(found.coordinates, expected.coordinates)
+
+
+@pytest.mark.parametrize("size", [2.0**664, 2.0**-664])  # 1e200 and 1e-200
+def test_size_changes_nothing_but_the_size(size):
+    points = cloud(2, 40, 4).double()
+    plain, sized = project(points), project(points * size)
+    assert torch.equal(sized.coordinates, plain.coordinates * size)
+    assert torch.equal(sized.explained, plain.explained)
+    for metric in ("cosine", "euclidean"):
+        plain, sized = (project(x[0], "tsne", metric=metric, perplexity=5) for x in (points, points * size))
+        assert torch.equal(plain.coordinates, sized.coordinates)
+
+
 @pytest.mark.parametrize(
     ("points", "options", "says"),
     [
         (cloud(20, 4), {"method": "tsne"}, "there are 20 points: take perplexity=6"),
         (cloud(20, 4), {"method": "tsne", "perplexity": 0}, "perplexity, 0"),
-        (cloud(1, 4), {"method": "tsne"}, "there are 1 points"),
+        (cloud(1, 4), {"method": "tsne"}, "there are 1 points: take more points"),
+        (cloud(5, 4), {"method": "tsne"}, "take perplexity=2, or more points"),
+        (cloud(40, 4), {"metric": "foo"}, "not 'foo'"),
+        (cloud(40, 4), {"method": "umap", "n_neighbors": 5.0}, "n_neighbors is a whole number, not 5.0"),
+        (torch.tensor([[3e38, 3e38], [-3e38, -3e38]]), {}, "too far apart for numbers of float32"),
         (cloud(15, 4), {"method": "umap"}, "n_neighbors=15 nearest of each point, and there are 15.*from 2 to 14"),
         (cloud(2, 4), {"method": "umap"}, "it needs 3 at least"),
         (cloud(40, 4), {"method": "mds"}, "'mds'; there are 'pca', 'tsne' and 'umap'"),

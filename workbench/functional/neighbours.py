@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_finite, need_mask, need_whole
 
 By = Literal["dot", "cosine", "euclidean"]
 BLOCK = 2**20
@@ -30,8 +31,8 @@ class Nearest:
 
 @torch.no_grad()
 def nearest_keys(
-    queries: Float[Tensor, "*batch query d"],
-    keys: Float[Tensor, "*batch key d"],
+    queries: Real[Tensor, "*batch query d"],
+    keys: Real[Tensor, "*batch key d"],
     k: int = 10,
     by: By = "dot",
     *,
@@ -47,32 +48,36 @@ def nearest_keys(
 
 @torch.no_grad()
 def nearest_queries(
-    queries: Float[Tensor, "*batch query d"],
-    keys: Float[Tensor, "*batch key d"],
+    queries: Real[Tensor, "*batch query d"],
+    keys: Real[Tensor, "*batch key d"],
     k: int = 10,
     by: By = "dot",
     *,
     mask: Bool[Tensor, "#query #key"] | None = None,
 ) -> Nearest:
     """The k queries nearest to each key: `nearest_keys` the other way round, with the same (query, key) `mask`."""
-    return _nearest(keys, queries, k, by, None if mask is None else mask.mT, "queries")
+    return _nearest(keys, queries, k, by, None if mask is None else mask.T if mask.ndim == 2 else mask, "queries")
 
 
 def directions(points: Float[Tensor, "*batch point d"]) -> Float[Tensor, "*batch point longer"]:
     """Points with a norm of one; zero vectors, which have no direction, get one of their own on an axis added last."""
+    points = points / power_of_two(points, -1)
     norms = points.norm(dim=-1, keepdim=True)
     own = (norms == 0).to(points.dtype)
     return torch.cat([points / (norms + own), own], -1)
 
 
+def power_of_two(x: Float[Tensor, "..."], dims: int | tuple[int, ...]) -> Float[Tensor, "..."]:
+    """The size of the largest number along `dims`, down to a power of two: what is divided by it loses no digit, and
+    its squares are neither infinite nor 0.
+    """
+    half = x.abs().amax(dims, keepdim=True).clamp(min=4 * torch.finfo(x.dtype).tiny) / 2
+    return half / half.frexp().mantissa
+
+
 def in_double(x: Tensor) -> Tensor:
     """The same in double precision; on the CPU where its own device has none."""
     return (x.cpu() if x.device.type == "mps" else x).double()
-
-
-def not_finite(points: Float[Tensor, "*batch point d"]) -> int:
-    """How many points hold NaN or infinity, counted a cloud at a time: what is asked of all of them is as large."""
-    return sum(int((~cloud.isfinite()).any(-1).sum()) for cloud in points.reshape(-1, *points.shape[-2:]))
 
 
 def _nearest(asking: Tensor, asked: Tensor, k: int, by: str, mask: Tensor | None, what: str) -> Nearest:
@@ -99,7 +104,7 @@ def _blocks(asking: Tensor, asked: Tensor, by: str) -> Iterator[tuple[slice, Ten
     """Rows of `asking` with how near (row, asked) each is to each: larger is nearer."""
     asking, asked = in_double(asking), in_double(asked)
     if by == "cosine":
-        asking, asked = (x / x.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) for x in (asking, asked))
+        asking, asked = (directions(x)[..., :-1] for x in (asking, asked))
     step = max(1, BLOCK // len(asked))
     for start in range(0, len(asking), step):
         rows = slice(start, start + step)
@@ -131,16 +136,17 @@ def _check(asking: Tensor, asked: Tensor, k: int, by: str, what: str) -> None:
         raise BadInput(
             f"Nothing is near where there is nothing: shapes {tuple(asking.shape)} and {tuple(asked.shape)}."
         )
+    need_whole("k", k)
     if k < 1:
         raise BadInput(f"Ask for one of the {what} at least, not {k}.")
     if by not in ("dot", "cosine", "euclidean"):
         raise BadInput(f"Nearness is by 'dot', 'cosine' or 'euclidean', not {by!r}.")
     for x in (asking, asked):
-        if bad := not_finite(x):
-            raise BadInput(f"{bad} of {x.shape[:-1].numel()} queries or keys hold NaN or infinity: leave them out.")
+        need_finite("queries or keys", x)
 
 
 def _expanded(mask: Tensor, n_asking: int, n_asked: int) -> Tensor:
+    need_mask(mask)
     if mask.ndim != 2 or mask.shape[0] not in (1, n_asking) or mask.shape[1] not in (1, n_asked):
         raise BadInput(f"A mask of shape {tuple(mask.shape)} does not fit {n_asking} points by {n_asked} asked for.")
     return mask.expand(n_asking, n_asked)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from workbench import progress
-from workbench.functional.neighbours import in_double
+from workbench.functional.neighbours import in_double, power_of_two
 
 BLOCK = 2**19
 """Numbers of clouds in double precision at a time: 4 MiB, which stay in the processor's cache."""
@@ -15,14 +15,20 @@ def principal_pictures(clouds: Tensor, dims: int) -> tuple[Tensor, Tensor]:
     found = []
     progress.report("PCA", done := 0, len(clouds))
     for block in clouds.split(max(1, BLOCK // clouds[0].numel())):
-        found.append(principal_picture(in_double(block), dims))
+        exact = in_double(block)
+        scale = power_of_two(exact, (-2, -1))
+        drawn, share = principal_picture(exact / scale, dims)
+        found.append((drawn * scale, share))
         progress.report("PCA", done := done + len(block), len(clouds))
     coordinates, explained = zip(*found, strict=True)
     return torch.cat(coordinates), torch.cat(explained)
 
 
 def principal_picture(clouds: Tensor, dims: int) -> tuple[Tensor, Tensor]:
-    """Coordinates (cloud, point, dims) along the principal axes, and the share of the variance that they hold."""
+    """Coordinates (cloud, point, dims) along the principal axes, and the share of the variance that they hold.
+
+    Of numbers near one in size: their squares are summed.
+    """
     n, d = clouds.shape[-2:]
     mean = clouds.mean(1, keepdim=True)
     taken = n * mean.mT @ mean

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench import progress
 from workbench.errors import BadInput
-from workbench.functional.neighbours import directions, nearest_keys, not_finite
+from workbench.functional.checks import need_finite, need_whole
+from workbench.functional.neighbours import directions, nearest_keys, power_of_two
 from workbench.functional.principal import principal_picture, principal_pictures
 
 Method = Literal["pca", "tsne", "umap"]
@@ -40,7 +41,7 @@ class Projection:
 
 @torch.no_grad()
 def project(
-    points: Float[Tensor, "*heads point d"],
+    points: Real[Tensor, "*heads point d"],
     method: Method = "pca",
     *,
     dims: Literal[2, 3] = 2,
@@ -66,6 +67,7 @@ def project(
     it is compiled); memory grows with the points.
     """
     clouds = _checked(points, dims)
+    _check_options(metric, seed, n_neighbors)
     if shared:
         clouds = clouds.reshape(1, -1, clouds.shape[-1])
     if method == "pca":
@@ -73,11 +75,14 @@ def project(
     else:
         draw = _drawing(method, clouds.shape[1], dims, seed, metric, float(perplexity), n_neighbors)
         coordinates, explained = _one_by_one(clouds, dims, metric, draw, method), None
-    dtype = points.dtype if points.dtype.itemsize >= 4 else torch.float32
+    dtype = torch.promote_types(points.dtype, torch.float32)
+    coordinates = coordinates.to(points.device, dtype)
+    if not bool(coordinates.isfinite().all()):
+        raise BadInput(f"The points are too far apart for numbers of {str(dtype)[6:]}: divide them all by the same.")
     if explained is not None:
         explained = explained.to(points.device, dtype).expand(points.shape[:-2].numel()).reshape(points.shape[:-2])
     return Projection(
-        coordinates=coordinates.to(points.device, dtype).reshape(*points.shape[:-1], dims),
+        coordinates=coordinates.reshape(*points.shape[:-1], dims),
         explained=explained,
         method=method,
     )
@@ -89,6 +94,7 @@ def _one_by_one(clouds: Tensor, dims: int, metric: str, draw: Callable[..., Any]
     drawn = torch.zeros(*clouds.shape[:2], dims)
     for cloud, picture in progress.track(list(zip(clouds, drawn, strict=True)), label=label):
         exact = cloud.to("cpu", torch.float64)
+        exact = exact / power_of_two(exact, (-2, -1))
         if metric == "cosine":
             exact = directions(exact)
         start, _ = principal_picture(exact[None], dims)
@@ -104,15 +110,13 @@ def _drawing(
     method: str, n: int, dims: int, seed: int, metric: str, perplexity: float, n_neighbors: int
 ) -> Callable[..., Any]:
     """`draw(points, start)` of a method; `start` (point, dims) has a spread of one along its first axis."""
-    if metric not in ("cosine", "euclidean"):
-        raise BadInput(f"Distances are 'cosine' or 'euclidean', not {metric!r}.")
     if not 0 <= seed < 2**32:
         raise BadInput(f"A seed is a whole number from 0 to 2**32 - 1, not {seed}.")
     if method == "tsne":
         if not 0 < perplexity < n:
             raise BadInput(
                 f"t-SNE weighs about as many neighbours of each point as its perplexity, {perplexity:g}, and there are "
-                f"{n} points: take perplexity={max(1, (n - 1) // 3)}, a third of them, or less, or more points."
+                f"{n} points: {_other_perplexity(n)}."
             )
         return lambda points, start: _tsne(points, start, dims, seed, metric, perplexity)
     if method == "umap":
@@ -123,6 +127,13 @@ def _drawing(
             )
         return lambda points, start: _umap(points, start, dims, seed, metric, n_neighbors)
     raise BadInput(f"No projection called {method!r}; there are 'pca', 'tsne' and 'umap'.")
+
+
+def _other_perplexity(n: int) -> str:
+    most = (n - 1) // 3
+    if most > 2:
+        return f"take perplexity={most}, a third of them, or less but at least 2, or more points"
+    return "take perplexity=2, or more points" if n > 2 else "take more points"
 
 
 def _noisy(start: np.ndarray, seed: int) -> np.ndarray:
@@ -173,6 +184,13 @@ def _checked(points: Tensor, dims: int) -> Tensor:
     if dims not in (2, 3):
         raise BadInput(f"A picture has 2 or 3 dimensions, not {dims}.")
     clouds = points.reshape(-1, *points.shape[-2:])
-    if bad := not_finite(clouds):
-        raise BadInput(f"{bad} of {clouds.shape[0] * clouds.shape[1]} points hold NaN or infinity: leave them out.")
+    need_finite("points", clouds)
     return clouds
+
+
+def _check_options(metric: str, seed: int, n_neighbors: int) -> None:
+    """What is of the wrong kind is wrong for every method, also for one that has no use for it."""
+    if metric not in ("cosine", "euclidean"):
+        raise BadInput(f"Distances are 'cosine' or 'euclidean', not {metric!r}.")
+    need_whole("seed", seed)
+    need_whole("n_neighbors", n_neighbors)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench import progress
 from workbench.errors import BadInput
-from workbench.functional.neighbours import directions, in_double, not_finite
+from workbench.functional.checks import need_finite, need_whole
+from workbench.functional.neighbours import directions, in_double, power_of_two
 
 Metric = Literal["cosine", "euclidean"]
 BLOCK = 2**18
@@ -37,8 +38,8 @@ class PictureQuality:
 
 @torch.no_grad()
 def picture_quality(
-    points: Float[Tensor, "*heads point d"],
-    coordinates: Float[Tensor, "*heads point dims"],
+    points: Real[Tensor, "*heads point d"],
+    coordinates: Real[Tensor, "*heads point dims"],
     k: int = 15,
     *,
     anchors: int = 300,
@@ -72,8 +73,8 @@ def picture_quality(
 
 
 def trustworthiness(
-    points: Float[Tensor, "*heads point d"],
-    coordinates: Float[Tensor, "*heads point dims"],
+    points: Real[Tensor, "*heads point d"],
+    coordinates: Real[Tensor, "*heads point dims"],
     k: int = 15,
     *,
     anchors: int = 300,
@@ -89,8 +90,8 @@ def trustworthiness(
 
 
 def neighbour_preservation(
-    points: Float[Tensor, "*heads point d"],
-    coordinates: Float[Tensor, "*heads point dims"],
+    points: Real[Tensor, "*heads point d"],
+    coordinates: Real[Tensor, "*heads point dims"],
     k: int = 15,
     *,
     anchors: int = 300,
@@ -107,7 +108,9 @@ def neighbour_preservation(
 def _ranks(cloud: Tensor, picture: Tensor, k: int, anchors: int, seed: int, metric: str) -> Tensor:
     """Ranks (anchor, k) in the cloud, from 1, of the k nearest in the picture of its first points."""
     cloud = in_double(cloud)
+    cloud = cloud / power_of_two(cloud, (-2, -1))
     picture = picture.to(cloud.device, torch.promote_types(picture.dtype, torch.float32))
+    picture = picture / power_of_two(picture, (-2, -1))
     if metric == "cosine":
         seen = asked = directions(cloud)
     else:  # half of the squared length of the anchor less that of the distance: near is large
@@ -155,6 +158,8 @@ def _check(points: Tensor, coordinates: Tensor, k: int, anchors: int, metric: st
             f"Points {tuple(points.shape)} and coordinates {tuple(coordinates.shape)} are not of the same points: "
             "all axes but the last are equal."
         )
+    need_whole("k", k)
+    need_whole("anchors", anchors)
     n = points.shape[-2]
     if not 1 <= k < n / 2:
         raise BadInput(
@@ -166,5 +171,4 @@ def _check(points: Tensor, coordinates: Tensor, k: int, anchors: int, metric: st
     if metric not in ("cosine", "euclidean"):
         raise BadInput(f"Distances are 'cosine' or 'euclidean', not {metric!r}.")
     for name, x in (("points", points), ("coordinates", coordinates)):
-        if bad := not_finite(x):
-            raise BadInput(f"{bad} {name} hold NaN or infinity: leave these points out.")
+        need_finite(name, x)
