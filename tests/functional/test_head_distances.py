@@ -53,7 +53,7 @@ def test_half_precision_divergence_is_single():
     real = patterns(3, 5).half()
     found = pattern_divergence([real])
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, pattern_divergence([real.float()]), rtol=0, atol=0)
+    torch.testing.assert_close(found, pattern_divergence([real.float()], precision=torch.half), rtol=0, atol=0)
 
 
 def test_the_root_of_the_divergence_is_euclidean():
@@ -158,8 +158,21 @@ def test_maps_of_nothing_and_of_one():
 
 
 def test_what_cannot_be_compared_is_a_sentence(as_installed):
-    with pytest.raises(BadInput, match="negative, nor NaN"):
-        pattern_divergence([patterns(2, 3) * torch.nan])
+    for wrong in (torch.nan, torch.inf, -1.0):
+        one = patterns(2, 3)
+        one[1, 2, 0] = wrong
+        with pytest.raises(BadInput, match="never negative, and that of head 1 is not, first in row 2"):
+            pattern_divergence([patterns(2, 3), one])
+        with pytest.raises(BadInput, match="that of layer 4, head 0 is not"):
+            pattern_divergence([one], names=("the first", "layer 4, head 0"))
+    one = patterns(2, 3)
+    one[1, 2] *= 3
+    with pytest.raises(BadInput, match=r"row 2 of head 1 sums to 3\. "):
+        pattern_divergence([one])
+    with pytest.raises(BadInput, match=r"axes \(head, query, key\); these have the shape \(3, 3\)"):
+        pattern_divergence(patterns(2, 3))
+    with pytest.raises(BadInput, match=r"shape \(1, 2, 3, 3\)"):
+        pattern_divergence([patterns(2, 3)[None]])
     with pytest.raises(BadInput, match="same heads"):
         pattern_divergence([patterns(2, 3), patterns(3, 3)])
     for nothing in ([], [torch.zeros(2, 3, 3)]):
@@ -167,10 +180,34 @@ def test_what_cannot_be_compared_is_a_sentence(as_installed):
             pattern_divergence(nothing)
     with pytest.raises(BadInput, match="NaN or infinity"):
         subspace_distance(drawn(2, 5, 2) / 0)
+    for one in (drawn(5, 2), drawn(1, 2, 5, 2)):
+        with pytest.raises(BadInput, match="head, d_model, d_head"):
+            subspace_distance(one)
+    with pytest.raises(BadInput, match="5 of 5 rows hold NaN"):
+        principal_angles(drawn(5, 2), drawn(5, 2) * torch.nan)
+    for a, b in ((drawn(5, 2), drawn(6, 2)), (drawn(2, 5), drawn(2, 5)), (drawn(3, 5, 2), drawn(2, 5, 2))):
+        with pytest.raises(BadInput, match="do not fit"):
+            principal_angles(a, b)
+    with pytest.raises(BadInput, match=r"axes \(\*, d_model, rank\)"):
+        principal_angles(drawn(5), drawn(5))
     for wrong in (torch.ones(2, 2), torch.tensor([[0.0, 1], [2, 0]]), torch.tensor([[0.0, -1], [-1, 0]])):
         with pytest.raises(BadInput, match="the same both ways"):
             mds(wrong)
+    for one in (torch.zeros(3), torch.zeros(2, 3, 3)):
+        with pytest.raises(BadInput, match=r"axes \(head, head\)"):
+            mds(one)
+    with pytest.raises(BadInput, match="dims is a whole number, not 2.0"):
+        mds(torch.zeros(2, 2), dims=2.0)
     with pytest.raises(BadInput, match="square"):
         mds(torch.zeros(2, 3))
     with pytest.raises(BadInput, match="one dimension"):
         mds(torch.zeros(2, 2), dims=0)
+
+
+def test_half_precision_may_round_its_rows():
+    half = patterns(2, 30).bfloat16()
+    assert (half.float().sum(-1) - 1).abs().max() > 1e-4
+    found = pattern_divergence([half])
+    assert torch.equal(found, pattern_divergence([half.float()], precision=torch.bfloat16))
+    with pytest.raises(BadInput, match="sum to one"):
+        pattern_divergence([half.float()])

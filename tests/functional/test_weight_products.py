@@ -173,3 +173,12 @@ def test_what_does_not_fit_is_a_sentence(as_installed):
         weight_product(drawn(6, 2) * torch.nan, drawn(2, 6))
     with pytest.raises(BadInput, match="one pixel"):
         product_picture(drawn(6, 2), drawn(2, 6), 0)
+    for of in (weight_product, identity_cosine, lambda a, b: product_picture(a, b, 4)):
+        with pytest.raises(BadInput, match="of the same heads.*repeat_kv"):
+            of(drawn(4, 6, 2), drawn(3, 2, 6))
+        with pytest.raises(BadInput, match=r"axes \(\*, row, column\)"):
+            of(drawn(6), drawn(6))
+    with pytest.raises(BadInput, match=r"\(6, 2\) and \(2, 6\) differ"):
+        entry_correlation(drawn(6, 2), drawn(2, 6))
+    with pytest.raises(BadInput, match=r"shape \(6,\)"):
+        entry_correlation(drawn(6), drawn(6))

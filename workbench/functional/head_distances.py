@@ -1,6 +1,6 @@
 """How far heads are from each other, by where they look or by what they read and write, and a map of the distances."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_axes, need_finite, need_whole
+from workbench.functional.rollout import ROW_SUM_TOLERANCE, SINGLE_TOLERANCE
 
 _BLOCK = 2**23
 """Numbers held at once beside the patterns or weights themselves: 64 MB in double precision."""
@@ -25,19 +27,26 @@ class HeadMap:
     """Kruskal's stress-1: root of the squared errors of the distances over the sum of their squares; 0 is exact."""
 
 
-def pattern_divergence(patterns: Iterable[Float[Tensor, "head query key"]]) -> Float[Tensor, "head head"]:
+def pattern_divergence(
+    patterns: Iterable[Float[Tensor, "head query key"]],
+    *,
+    precision: torch.dtype | None = None,
+    names: Sequence[str] = (),
+) -> Float[Tensor, "head head"]:
     """How differently each two heads look: mean Jensen-Shannon divergence of their rows, in nats, 0 to log 2.
 
     `patterns` are those of one input after another (a list, a generator, or a tensor whose first axis is inputs), of
-    any lengths; each row counts alike. Rows that are zero in every head (padding) are left out. The square root of the
-    result is a Euclidean distance. O(head^2 query key) an input; one input is held at a time.
+    any lengths; each row counts alike and sums to one. Rows that are zero in every head (padding) are left out.
+    `precision` is the type that attention was computed in, when it is not that of `patterns`; half precision rounds
+    more. `names` are what heads are called when one of them is refused. The square root of the result is a Euclidean
+    distance. O(head^2 query key) an input; one input is held at a time.
     Clark et al. (2019), What Does BERT Look At?
     """
     total, rows = None, 0
     for one in patterns:
-        if not (one >= 0).all():
-            raise BadInput("Attention is never negative, nor NaN: these patterns are. Leave out what is masked.")
+        need_axes("Patterns come one input after another: those of one", one, "head query key", batched=False)
         there = (one != 0).any(0)  # (query, key)
+        _check_rows(one, there.any(-1), precision or one.dtype, names)
         if total is not None and len(total) != len(one):
             raise BadInput(f"Each input needs the same heads: {len(total)} before, {len(one)} now.")
         found = _divergences(_precise(one)[:, there])
@@ -45,6 +54,30 @@ def pattern_divergence(patterns: Iterable[Float[Tensor, "head query key"]]) -> F
     if total is None or not rows:
         raise BadInput("There are no rows of attention to compare heads by: give at least one pattern.")
     return total / rows
+
+
+def _check_rows(one: Tensor, real: Tensor, precision: torch.dtype, names: Sequence[str]) -> None:
+    """Refuse what is no attention, with the head and the row where it is worst."""
+    if not one.numel():
+        return
+    sums = _precise(one).sum(-1)
+    off = (sums - 1).abs().masked_fill(~real, 0.0)
+    within = bool((one >= 0).all()) and float(off.max()) <= ROW_SUM_TOLERANCE.get(precision, SINGLE_TOLERANCE)
+    if within:  # NaN is not
+        return
+    bad = (~one.isfinite()).any(-1)
+    bad = bad if bad.any() else (one < 0).any(-1)
+    head, row = divmod(int(bad.byte().argmax() if bad.any() else off.argmax()), one.shape[1])
+    name = names[head] if names else f"head {head}"
+    if bad.any():
+        raise BadInput(
+            f"Attention is finite and never negative, and that of {name} is not, first in row {row}: leave out what is "
+            "masked altogether."
+        )
+    raise BadInput(
+        f"Rows of attention sum to one, but row {row} of {name} sums to {float(sums[head, row]):.6g}. "
+        "Cut padded positions off, turn dropout off, or divide each row by its sum."
+    )
 
 
 def _divergences(weights: Float[Tensor, "head entry"]) -> Float[Tensor, "head head"]:
@@ -69,6 +102,14 @@ def principal_angles(
     Columns must be independent. Small angles come from their sines, as cosines near 1 tell them apart no more (Knyazev
     & Argentati 2002).
     """
+    for x in (a, b):
+        need_axes("Spanning columns", x, "d_model rank")
+        need_finite("rows", x)
+    if a.shape != b.shape or a.shape[-1] > a.shape[-2]:
+        raise BadInput(
+            "Angles are between two spaces of as many directions, which are no more than d_model: "
+            f"{tuple(a.shape)} and {tuple(b.shape)} do not fit."
+        )
     one, two = (torch.linalg.qr(_precise(x)).Q for x in (a, b))
     overlap = one.mT @ two
     cosine = torch.linalg.svdvals(overlap).clamp(max=1)
@@ -84,6 +125,7 @@ def subspace_distance(weights: Float[Tensor, "head d_model d_head"]) -> Float[Te
     A Euclidean distance (between projectors), the same for W and W A. In double precision; O(head^2 d_model
     min(d_head^2, d_model)).
     """
+    need_axes("Weights of heads", weights, "head d_model d_head", batched=False)
     if not weights.isfinite().all():
         raise BadInput("Spaces of weights need finite numbers: there is NaN or infinity in these.")
     bases, ranks = _bases(weights.double(), torch.finfo(_precise(weights).dtype).eps)
@@ -123,6 +165,8 @@ def mds(distances: Float[Tensor, "head head"], dims: int = 2) -> HeadMap:
     Eigenvectors of the doubly centred squared distances; exact in as many dimensions as Euclidean distances
     need. Signs are fixed; axes of equal weight may turn. O(head^3). Torgerson (1952).
     """
+    need_axes("Distances between heads", distances, "head head", batched=False)
+    need_whole("dims", dims)
     if distances.shape[0] != distances.shape[1] or not len(distances):
         raise BadInput(f"A map needs a square matrix of distances, not {tuple(distances.shape)}.")
     d = distances.double()
@@ -149,4 +193,4 @@ def mds(distances: Float[Tensor, "head head"], dims: int = 2) -> HeadMap:
 
 
 def _precise(values: Tensor) -> Tensor:
-    return values.float() if values.dtype.itemsize < 4 else values
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -14,6 +14,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_axes, need_whole
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,11 +89,7 @@ def weight_product(
     `right @ left`. O(d_model d_head^2) a head. `identity` and `cosine` are how Trockman & Kolter (2023), Mimetic
     Initialization of Self-Attention Layers, saw W_Q W_K^T near the identity and W_V W_O near its negative.
     """
-    if left.shape[-2] != right.shape[-1] or left.shape[-1] != right.shape[-2]:
-        raise BadInput(
-            "A product needs (d_model, d_head) and (d_head, d_model): "
-            f"{tuple(left.shape[-2:])} and {tuple(right.shape[-2:])} do not fit. Is a transpose missing?"
-        )
+    _check_factors(left, right)
     left, right = _precise(left), _precise(right)
     if not (left.isfinite().all() and right.isfinite().all()):
         raise BadInput("A product of weights needs finite numbers: there is NaN or infinity in these.")
@@ -126,6 +123,7 @@ def identity_cosine(
     Put the heads side by side in `inner`: W_V and W_O of a whole layer, as Trockman & Kolter (2023) plot them. NaN
     where the product is zero. O(d_model inner^2).
     """
+    _check_factors(left, right)
     left, right = _precise(left), _precise(right)
     trace = (left * right.mT).sum((-2, -1))
     square = ((left.mT @ left) * (right @ right.mT)).sum((-2, -1))  # ||left @ right||^2
@@ -138,6 +136,10 @@ def entry_correlation(a: Float[Tensor, "*heads row column"], b: Float[Tensor, "*
     Near 1 for W_Q and W_K, a head gives each token a query like its own key and looks at itself: Yeh et al. (2023),
     AttentionViz, found about 0.94 in such heads of ViT-B/32. It depends on the basis inside the head.
     """
+    for one in (a, b):
+        need_axes("Matrices", one, "row column")
+    if a.shape != b.shape:
+        raise BadInput(f"Entries are compared one by one: {tuple(a.shape)} and {tuple(b.shape)} differ.")
     x, y = ((one - one.mean((-2, -1), keepdim=True)) for one in (_precise(a), _precise(b)))
     size = (x.square().sum((-2, -1)) * y.square().sum((-2, -1))).sqrt()
     constant = (a == a[..., :1, :1]).all(-1).all(-1) | (b == b[..., :1, :1]).all(-1).all(-1)
@@ -163,6 +165,8 @@ def product_picture(
 
     The mean of a block of a product is the product of the means of its rows and columns, so those are taken first.
     """
+    _check_factors(left, right)
+    need_whole("size", size)
     if size < 1:
         raise BadInput(f"A picture needs at least one pixel, not {size}.")
     size = min(size, left.shape[-2])
@@ -171,9 +175,24 @@ def product_picture(
     return _means(_precise(left), counts) @ _means(_precise(right).mT, counts).mT
 
 
+def _check_factors(left: Tensor, right: Tensor) -> None:
+    for factor in (left, right):
+        need_axes("Factors of a product", factor, "row column")
+    if left.shape[-2] != right.shape[-1] or left.shape[-1] != right.shape[-2]:
+        raise BadInput(
+            "A product needs (d_model, d_head) and (d_head, d_model): "
+            f"{tuple(left.shape[-2:])} and {tuple(right.shape[-2:])} do not fit. Is a transpose missing?"
+        )
+    if left.shape[:-2] != right.shape[:-2]:
+        raise BadInput(
+            f"Both factors are of the same heads: {tuple(left.shape)} and {tuple(right.shape)} are not. Repeat the "
+            "weights of grouped heads with `repeat_kv`."
+        )
+
+
 def _means(rows: Tensor, counts: list[int]) -> Tensor:
     return torch.stack([block.mean(-2) for block in rows.split(counts, dim=-2)], -2)
 
 
 def _precise(values: Tensor) -> Tensor:
-    return values.float() if values.dtype.itemsize < 4 else values
+    return values.to(torch.promote_types(values.dtype, torch.float32))
