@@ -165,3 +165,21 @@ def test_lengths_that_differ_are_a_sentence(as_installed):
         cluster_score(noise(5, 3), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(BadInput, match="5 vectors and 4 values"):
         trait_score(noise(5, 3), torch.zeros(4))
+
+
+def test_what_has_no_score_is_a_sentence(as_installed):
+    labels = torch.tensor([0, 0, 1, 1, 1])
+    vectors = noise(5, 3)
+    for wrong, says in ((vectors[:, 0], "Vectors have the axes"), (vectors / torch.tensor([0.0, 1, 1]), "5 of 5")):
+        with pytest.raises(BadInput, match=says):
+            cluster_score(wrong, labels)
+        with pytest.raises(BadInput, match=says):
+            trait_score(wrong, labels / 2)
+    with pytest.raises(BadInput, match=r"Labels have the axes \(point\)"):
+        cluster_score(vectors, labels[:, None])
+    with pytest.raises(BadInput, match="Labels are whole numbers"):
+        cluster_score(vectors, labels / 2)
+    with pytest.raises(BadInput, match="not of the same heads"):
+        norm_gap(noise(3, 5, 4), noise(2, 5, 4))
+    with pytest.raises(BadInput, match="Queries and keys have the axes"):
+        norm_gap(noise(4), noise(4))

@@ -98,3 +98,19 @@ def test_ranks_by_one_sort_are_the_average_ranks():
 def test_half_precision_is_computed_in_double():
     a, b = drawn(40).half(), drawn(40, seed=1).half()
     assert pearson(a, b).item() == pytest.approx(scipy.stats.pearsonr(a.double().numpy(), b.double().numpy())[0])
+
+
+@pytest.mark.parametrize("of", [pearson, weighted_pearson, weighted_spearman])
+def test_what_is_not_of_the_same_entries_is_a_sentence(of, as_installed):
+    def refused(a, b, weights, says, mask=None):
+        with pytest.raises(BadInput, match=says):
+            of(*((a, b) if of is pearson else (a, b, weights)), mask=mask)
+
+    a = drawn(3, 5)
+    refused(a, drawn(3, 4), a.exp(), r"second score \(3, 4\)")
+    refused(a, drawn(5), a.exp(), r"second score \(5,\)")
+    refused(a[0, 0], a[0, 0], a[0, 0].exp(), r"axes \(\*, entry\)")
+    refused(a, a, a.exp(), r"mask \(4,\)", mask=torch.ones(4).bool())
+    refused(a, a, a.exp(), "true or false", mask=torch.ones(3, 5))
+    if of is not pearson:
+        refused(a, a, drawn(5).exp(), r"weights \(5,\)")

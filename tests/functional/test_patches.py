@@ -130,10 +130,13 @@ def test_types_and_sizes():
         (torch.zeros(1, 8, 8), (2, 2), "red, green and blue"),
         (torch.zeros(3, 8, 9), (2, 2), "8 x 9 pixels cannot be cut into 2 x 2"),
         (torch.zeros(3, 8, 8), (0, 2), "cannot be cut"),
+        (torch.zeros(8, 8), (2, 2), r"axes \(\*, channel, height, width\)"),
+        (torch.zeros(0, 3, 8, 8), (2, 2), "There is no picture"),
+        (torch.zeros(3, 8, 8), (2.0, 2), "rows is a whole number"),
         (torch.full((3, 8, 8), -1.5), (2, 2), "from -1.5 to -1.5. Undo"),
         (torch.full((3, 8, 8), torch.nan), (2, 2), "from nan"),
     ],
 )
-def test_what_is_no_picture_is_a_sentence(pixels, grid, sentence):
+def test_what_is_no_picture_is_a_sentence(pixels, grid, sentence, as_installed):
     with pytest.raises(BadInput, match=sentence):
         patch_traits(pixels, *grid)

@@ -170,3 +170,13 @@ def test_bad_input_is_a_sentence(as_installed):
         position_spiral(vectors, positions[1:])
     with pytest.raises(BadInput, match="fewest=1"):
         position_spiral(vectors, positions, fewest=1)
+    with pytest.raises(BadInput, match="1 of 144 vectors hold NaN"):
+        position_spiral(vectors.index_fill(0, torch.tensor([3]), torch.nan), positions)
+    with pytest.raises(BadInput, match=r"Vectors have the axes \(\*, point, d\)"):
+        position_spiral(vectors[:, 0], positions)
+    with pytest.raises(BadInput, match=r"Positions have the axes \(point\)"):
+        position_spiral(vectors, positions[:, None])
+    with pytest.raises(BadInput, match="Positions are whole numbers"):
+        position_spiral(vectors, positions / 2)
+    with pytest.raises(BadInput, match="fewest is a whole number"):
+        position_spiral(vectors, positions, fewest=5.0)

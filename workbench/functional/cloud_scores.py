@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_axes, need_finite, need_whole_numbers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,8 +38,11 @@ def norm_gap(
     Of the raw vectors, before any alignment. Yeh et al. (2023), AttentionViz.
     """
     for name, vectors in (("query", queries), ("key", keys)):
+        need_axes("Queries and keys", vectors, f"{name} d_head")
         if not vectors.shape[-2]:
             raise BadInput(f"There is no {name} to measure; the shape is {tuple(vectors.shape)}.")
+    if queries.shape[:-2] != keys.shape[:-2]:
+        raise BadInput(f"Queries {tuple(queries.shape)} and keys {tuple(keys.shape)} are not of the same heads.")
     long, short = (_precise(vectors).norm(dim=-1).mean(-1) for vectors in (queries, keys))
     return long - short
 
@@ -49,6 +53,7 @@ def cluster_score(vectors: Real[Tensor, "*heads point d"], labels: Int[Tensor, "
     epsilon^2 = 1 - (within / (n - groups)) / (total / (n - 1)), the sums of squares over all dimensions; Kelley (1935).
     Labels below 0 are left out, and so are groups of one vector, which are trivially tight. One pass over a head.
     """
+    need_whole_numbers("Labels", labels)
     _check_points(vectors, labels, "label")
     named, group, size = labels.unique(return_inverse=True, return_counts=True)
     usable = (named >= 0) & (size > 1)
@@ -120,8 +125,11 @@ def _orthonormal(columns: Tensor) -> tuple[Tensor, int]:
 
 
 def _check_points(vectors: Tensor, beside: Tensor, what: str) -> None:
+    need_axes("Vectors", vectors, "point d")
+    need_axes(f"{what.capitalize()}s", beside, "point", batched=False)
     if vectors.shape[-2] != len(beside):
         raise BadInput(f"Each vector has one {what}: there are {vectors.shape[-2]} vectors and {len(beside)} {what}s.")
+    need_finite("vectors", vectors)
 
 
 def _precise(values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_axes, need_mask
 
 FLAT = 1e-12
 """A spread this small beside the largest value is rounding."""
@@ -36,7 +37,7 @@ def weighted_pearson(
 
     Weights are not negative, and only their proportions matter.
     """
-    share = shares(_both(a, b, mask) & ~weights.isnan(), weights)
+    share = shares(_both(a, b, mask, weights), weights)
     return correlated(standardised(a, share), standardised(b, share), share)
 
 
@@ -50,7 +51,7 @@ def weighted_spearman(
 
     The ranks are those among all entries that are not left out, whatever their weight.
     """
-    valid = _both(a, b, mask) & ~weights.isnan()
+    valid = _both(a, b, mask, weights)
     share = shares(valid, weights)
     x, y = (standardised(ranked(one, valid), share) for one in (a, b))
     return correlated(x, y, share)
@@ -99,6 +100,15 @@ def ranked(values: Real[Tensor, "*batch entry"], valid: Bool[Tensor, "*batch ent
     return ranks.masked_fill(~valid, 0.0)
 
 
-def _both(a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
+def _both(a: Tensor, b: Tensor, mask: Tensor | None, weights: Tensor | None = None) -> Tensor:
+    """Where all of them are there; refused where they are not of the same entries."""
+    need_axes("Scores", a, "entry")
+    for name, other in (("second score", b), ("mask", mask), ("weights", weights)):
+        if other is not None and other.shape != a.shape:
+            raise BadInput(f"The {name} {tuple(other.shape)} is not of the entries of the first, {tuple(a.shape)}.")
+    if mask is not None:
+        need_mask(mask)
     defined = ~(a.isnan() | b.isnan())
+    if weights is not None:
+        defined &= ~weights.isnan()
     return defined if mask is None else defined & mask

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_axes, need_whole
 
 PATCH_TRAITS = ("row", "column", "brightness", "hue", "saturation", "contrast", "edges", "orientation")
 """Names of the traits, in the order of `PatchTraits.values`."""
@@ -95,11 +96,16 @@ def _turns(angle: Tensor) -> Tensor:
 
 
 def _check(pixels: Tensor, rows: int, columns: int) -> None:
+    need_axes("Pixels", pixels, "channel height width")
+    need_whole("rows", rows)
+    need_whole("columns", columns)
     *_, channels, height, width = pixels.shape
     if channels != 3:
         raise BadInput(f"Traits of patches need red, green and blue, (3, height, width), not {tuple(pixels.shape)}.")
     if min(rows, columns) < 1 or height % rows or width % columns or not height or not width:
         raise BadInput(f"A picture of {height} x {width} pixels cannot be cut into {rows} x {columns} equal patches.")
+    if not pixels.numel():
+        raise BadInput(f"There is no picture: pixels of shape {tuple(pixels.shape)}.")
     if not (pixels.amin() >= -ONE_LEVEL and pixels.amax() <= 1 + ONE_LEVEL):
         low, high = float(pixels.amin()), float(pixels.amax())
         raise BadInput(

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_axes, need_whole, need_whole_numbers
 from workbench.functional.cloud_scores import centred_rows, cluster_score
 
 FEWEST_POSITIONS = 4
@@ -52,6 +53,10 @@ def position_spiral(
     said. Sudden jumps (a first position unlike all others) set the plane: mark such positions -1. A head that has
     half a turn between positions cannot be told from one that goes back. One small decomposition a head.
     """
+    need_whole("fewest", fewest)
+    need_axes("Vectors", vectors, "point d")
+    need_axes("Positions", positions, "point", batched=False)
+    need_whole_numbers("Positions", positions)
     if fewest < 2:
         raise BadInput(f"A position needs at least 2 vectors to have a spread; fewest={fewest}.")
     if vectors.shape[-2] != len(positions):
