@@ -8,7 +8,7 @@ import workbench
 from workbench import functional
 from workbench.analyses.embedding.head_weights import caveats, head_weights
 from workbench.analyses.embedding.qk_weights import PRODUCTS, SCORES, product_picture
-from workbench.errors import BadInput
+from workbench.errors import BadInput, UnknownName
 from workbench.hooks import reading
 from workbench.testing import FAMILIES, example_input, tiny_model
 
@@ -175,3 +175,21 @@ def test_spectra_are_shares_beside_the_median_head():
     values = found.singular_values[0, 1, 1]
     np.testing.assert_allclose(mine["value"], values / values[0], rtol=1e-6)
     assert len(frame) == 2 * 2 * 8 and len(found.spectrum_figure(0, 1).data) == 4
+
+
+def test_numbers_and_heads_that_are_not_there_are_said():
+    model = tiny_model("gpt2")
+    found = workbench.qk_weights(model)
+    assert found.figure(of="qk_rank") and found.figure(of="vo_size")
+    for ask in (lambda: found.figure(of="mood"), lambda: found.score("mood")):
+        with pytest.raises(UnknownName, match=r"'mood'.*qk_identity"):
+            ask()
+    for layer, head, says in (
+        (9, 9, "no layer 9: there are 2, 0 to 1"),
+        (-1, 0, "no layer -1"),
+        (0, 2, "no head 2: there are 2, 0 to 1"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            found.spectrum_frame(layer, head)
+    with pytest.raises(BadInput, match="no head 2"):
+        product_picture(model, None, 0, 2)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench import functional, plots
 from workbench.analyses.embedding.head_weights import caveats, head_weights
+from workbench.errors import BadInput, UnknownName
 from workbench.functional import WeightProduct
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
@@ -66,6 +67,8 @@ class QKWeights(Result, kind="qk-weights"):
 
     def score(self, name: str) -> Float[Tensor, "layer head"]:
         """One number a head."""
+        if name not in self.score_names:
+            raise UnknownName("number of a head", name, self.score_names)
         return self.scores[..., self.score_names.index(name)]
 
     def to_frame(self) -> "pd.DataFrame":
@@ -86,6 +89,9 @@ class QKWeights(Result, kind="qk-weights"):
         """
         import pandas as pd
 
+        for what, number, count in zip(("layer", "head"), (layer, head), self.scores.shape, strict=False):
+            if not 0 <= number < count:
+                raise BadInput(f"There is no {what} {number}: there are {count}, 0 to {count - 1}.")
         largest = self.singular_values[..., :1]
         shares = (self.singular_values / largest).where(largest > 0, 0.0)  # (layer, head, product, rank)
         median = shares.flatten(0, 1).median(0).values
@@ -105,6 +111,9 @@ class QKWeights(Result, kind="qk-weights"):
 
     def figure(self, *, of: str = "qk_identity") -> "go.Figure":
         """One number of every head, layers up and heads across."""
+        numbers = (*self.score_names, *(f"{product}_rank" for product in PRODUCTS))
+        if of not in numbers:
+            raise UnknownName("number of a head", of, numbers)
         signed = of.partition("_")[2] in SIGNED
         return plots.heatmap(
             self.to_frame(),
@@ -219,6 +228,8 @@ def product_picture(
 ) -> Float[Tensor, "row column"]:
     """One head's product on at most size by size pixels, each the mean of its block of entries."""
     left, right = head_weights(model, attention, layer, fold_norm=fold_norm).product(of)
+    if not 0 <= head < len(left):
+        raise BadInput(f"There is no head {head}: there are {len(left)}, 0 to {len(left) - 1}.")
     return functional.product_picture(left[head], right[head], size).cpu()
 
 
