@@ -85,6 +85,8 @@ def test_some_layers_are_a_part_of_all():
     assert part.layers == (1,) and part.label(0) == "1.0" and part.number(1, 2) == 2
     with pytest.raises(BadInput, match="Layer 0 was not compared"):
         part.number(0, 0)
+    with pytest.raises(BadInput, match=f"no head 99 in a layer: there are {n}, 0 to {n - 1}"):
+        part.number(1, 99)
 
 
 def test_rows_are_drawn_with_the_seed():
@@ -120,6 +122,23 @@ def test_texts_longer_than_the_model_reads_are_cut():
     model = tiny_model("gpt2")
     found = workbench.similar_heads(model, ["ab" * 200], rows=4096)
     assert found.n_rows == model.n_ctx - 1
+    assert found.notes == (f"1 inputs are longer than {model.name} reads: their first {model.n_ctx} tokens are read.",)
+    assert workbench.similar_heads(model, TEXTS).notes == ()
+
+
+def test_a_head_that_is_not_finite_is_named():
+    model = tiny_model("gpt2")
+    with torch.no_grad():
+        model.module.transformer.h[1].attn.c_attn.bias[8:16] = torch.nan  # queries of its second head
+    with pytest.raises(BadInput, match="that of layer 1, head 1 of blocks.attn is not"):
+        workbench.similar_heads(model, TEXTS)
+
+
+def test_half_precision_is_compared_too():
+    whole, half = tiny_model("gpt2"), tiny_model("gpt2")
+    half.module.bfloat16()
+    found = workbench.similar_heads(half, TEXTS).distances
+    torch.testing.assert_close(found, workbench.similar_heads(whole, TEXTS).distances, rtol=0.1, atol=1e-3)
 
 
 def test_one_head_cannot_be_compared():

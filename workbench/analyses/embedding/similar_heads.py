@@ -61,6 +61,8 @@ class SimilarHeads(Result, kind="similar-heads"):
 
     def number(self, layer: int, head: int) -> int:
         """Where a head stands in `distances`."""
+        if not 0 <= head < self.n_heads:
+            raise BadInput(f"There is no head {head} in a layer: there are {self.n_heads}, 0 to {self.n_heads - 1}.")
         if layer not in self.layers:
             raise BadInput(f"Layer {layer} was not compared; layers {', '.join(map(str, self.layers))} were.")
         return self.layers.index(layer) * self.n_heads + head
@@ -175,9 +177,11 @@ def similar_heads(
     if by == "patterns":
         drawn = corpus(texts, reads=model.reads, limit=inputs, seed=seed)
         sites = [model.attention_sites(name, "pattern")[i] for i in chosen]
-        found = _patterns(model, fitted(model, drawn.inputs), sites, (query_side, key_side), rows, seed, counted)
-        distances = functional.pattern_divergence(found)
-        notes = (drawn.note,) if drawn.note else ()
+        read = fitted(model, drawn.inputs)
+        found = _patterns(model, read, sites, (query_side, key_side), rows, seed, counted)
+        names = [f"layer {layer}, head {head} of {name}" for layer in chosen for head in range(stack.sizes.n_heads)]
+        distances = functional.pattern_divergence(found, precision=model.dtype, names=names)
+        notes = tuple(filter(None, [drawn.note, _cut(model, read, drawn.inputs)]))
     else:
         each = (getattr(head_weights(model, name, i), PARTS[by]) for i in track(chosen, label="layers"))
         weights = torch.cat([one.mT if by == "outputs" else one for one in each])
@@ -228,6 +232,13 @@ def _patterns(
     if not counted[1]:
         more = " Give the decoder something to read: 'text => target'." if of_sides[0] == "target" else ""
         raise BadInput(f"Every input is one position long, where heads have no choice where to look.{more}")
+
+
+def _cut(model: LensModel, read: Sequence[Any], whole: Sequence[Any]) -> str:
+    """How many inputs were cut to what the model reads; "" when none was."""
+    count = sum(one is not as_given for one, as_given in zip(read, whole, strict=True))
+    cut = f"{count} inputs are longer than {model.name} reads: their first {model.n_ctx} tokens are read."
+    return cut if count else ""
 
 
 def _nearest(distances: Float[Tensor, "head other"], k: int) -> Int[Tensor, "head rank"]:
