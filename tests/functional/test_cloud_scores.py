@@ -167,6 +167,11 @@ def test_lengths_that_differ_are_a_sentence(as_installed):
         trait_score(noise(5, 3), torch.zeros(4))
 
 
+def test_no_points_have_no_score():
+    found = cluster_score(noise(2, 0, 3), torch.zeros(0, dtype=torch.int64))
+    assert found.values.isnan().tolist() == [True, True] and found.points == 0
+
+
 def test_what_has_no_score_is_a_sentence(as_installed):
     labels = torch.tensor([0, 0, 1, 1, 1])
     vectors = noise(5, 3)

@@ -114,6 +114,7 @@ def test_blocks_and_types_change_nothing(by, monkeypatch):
     [
         (drawn(3, 4), drawn(3, 5), {}, "do not agree"),
         (drawn(4, 3, 4), drawn(2, 3, 4), {}, "repeat_kv"),
+        (drawn(3, 4), drawn(4), {}, "do not agree"),
         (drawn(3, 4), drawn(0, 4), {}, "there is nothing"),
         (drawn(3, 4), drawn(3, 4), {"k": 0}, "one of the keys at least, not 0"),
         (drawn(3, 4), drawn(3, 4), {"by": "angle"}, "not 'angle'"),

@@ -180,5 +180,7 @@ def test_what_does_not_fit_is_a_sentence(as_installed):
             of(drawn(6), drawn(6))
     with pytest.raises(BadInput, match=r"\(6, 2\) and \(2, 6\) differ"):
         entry_correlation(drawn(6, 2), drawn(2, 6))
+    with pytest.raises(BadInput, match=r"each of 6 numbers of the stream, not \(2,\)"):
+        fold_norm(drawn(6, 2), drawn(2), centred=True)
     with pytest.raises(BadInput, match=r"shape \(6,\)"):
         entry_correlation(drawn(6), drawn(6))

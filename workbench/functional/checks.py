@@ -44,4 +44,7 @@ def need_whole_numbers(what: str, x: Tensor) -> None:
 
 def not_finite(points: Real[Tensor, "*batch point d"]) -> int:
     """How many points hold NaN or infinity, counted a cloud at a time: what is asked of all of them is as large."""
-    return sum(int((~cloud.isfinite()).any(-1).sum()) for cloud in points.reshape(-1, *points.shape[-2:]))
+    return sum(
+        int((~cloud.isfinite()).any(-1).sum())
+        for cloud in points.reshape(points.shape[:-2].numel(), *points.shape[-2:])
+    )

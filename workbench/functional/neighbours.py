@@ -127,7 +127,7 @@ def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _check(asking: Tensor, asked: Tensor, k: int, by: str, what: str) -> None:
-    if asking.ndim < 2 or asking.shape[:-2] != asked.shape[:-2] or asking.shape[-1] != asked.shape[-1]:
+    if min(asking.ndim, asked.ndim) < 2 or asking.shape[:-2] != asked.shape[:-2] or asking.shape[-1] != asked.shape[-1]:
         raise BadInput(
             f"Queries and keys are points of the same space, one set a head: {tuple(asking.shape)} and "
             f"{tuple(asked.shape)} do not agree. Repeat the keys of grouped queries with `repeat_kv`."

@@ -154,6 +154,9 @@ def fold_norm(
     What is left of the norm, the division by a token's own size, is no linear map. A norm's bias adds a constant
     query or key, which no product of weights shows.
     """
+    need_axes("Weights of heads", weight, "d_model d_head")
+    if scale.shape != weight.shape[-2:-1]:
+        raise BadInput(f"A norm scales each of {weight.shape[-2]} numbers of the stream, not {tuple(scale.shape)}.")
     folded = _precise(weight) * _precise(scale)[:, None]
     return folded - folded.mean(-2, keepdim=True) if centred else folded
 
