@@ -17,9 +17,9 @@ from workbench.cli import main
 from workbench.studies import Claim, Findings
 
 STUDIES = studies.known()
-LONGER = ("attention_viz",)
-"""Studies of whole packaged models: minutes, and a download; `make studies` runs them, and their notebook is the same
-code."""
+LONGER = ("attention_flow", "attention_viz")
+"""Studies of minutes, the second on whole packaged models. Their notebooks are the same code as the studies, which
+`make studies` runs."""
 
 
 def claim(**changes):

@@ -27,6 +27,7 @@ CAVEAT = (
     "Positions, not only meanings, draw points together."
 )
 _SHOWN = ("both", "queries", "keys")
+_GONE = ":material/lasso_select:"
 _FIRST = "query or key"  # every result can be coloured so
 _KEY = "qk scatter"
 _APART = "|"
@@ -92,10 +93,13 @@ def _which(seen: Subject, attention: str | None) -> dict[str, int]:
 def _view(seen: Subject, found: "JointHead", params: dict[str, Any], noun: str) -> None:
     modulo = state.fitting("modulo", 5, state.whole(2, 100))
     cloud, content, version = _cloud(seen, found, params, noun, modulo)
+    drawn = state.get("selected"), state.get("isolated")
     view = _asked(cloud, modulo)
     with st.container(key="qk-head-sides"):
         wide, narrow = st.columns([3.5, 1.15], gap="medium")
     with wide:
+        if drawn != (state.get("selected"), state.get("isolated")):
+            st.info("The lasso was drawn on another picture, and is gone: its corners mean nothing here.", icon=_GONE)
         qk_scatter(content, version, view, turn=st.session_state.get("qk head:turn", 0), key=_KEY, on_view=_changed)
         offer(
             registry.get("joint-qk"),

@@ -37,6 +37,7 @@ SPREAD = "how much of the spread of the points goes with {}: 0 by chance, 1 all 
 CLUSTER = "cluster:"
 """Scores called so are of a colouring."""
 STAGES = ("before", "translated", "aligned")
+COSTLY = 0.05  # of a correlation, from which what alignment costs is said
 CORRELATIONS = ("before", "translated", "correlation", "euclidean")
 BIG = 560  # pixels a side of the locked head's picture
 _NAMED = 8  # heads that are skipped and named
@@ -160,12 +161,16 @@ def said(result: "JointMatrix", method: str, noun: str, asked: Mapping[str, Any]
     keys = int(result.is_key.sum())
     how = "one picture for all heads, " if asked.get("shared") else ""
     how += "" if asked.get("translate", True) else "keys not translated, "
+    fewer = len(result.texts) < asked.get("inputs", 0)
+    sample = f" (whole ones up to {asked.get('points', 0):,} tokens)" if fewer else ""
+    worse = asked.get("translate", True) and stages[2] > stages[0] + COSTLY
+    cost = " Distance said more before keys were moved: the settings can leave them where they are." if worse else ""
     return plain(
-        f"{method} of {len(result.is_key) - keys:,} queries and {keys:,} keys from {len(result.texts):,} {noun}, {how}"
-        f"seed {asked['seed']}. Correlation of cosine distance with dot product (Spearman, {result.n_pairs:,} pairs "
-        f"that can attend), mean over heads: {brief(stages[0])} before, {brief(stages[1])} translated, "
-        f"{brief(stages[2])} aligned. The pictures: trustworthiness {brief(trust)}, {brief(kept)} of the neighbours "
-        f"kept. Points outside the middle 99% are drawn at the edge."
+        f"{method} of {len(result.is_key) - keys:,} queries and {keys:,} keys from {len(result.texts):,} {noun}"
+        f"{sample}, {how}seed {asked['seed']}. Correlation of cosine distance with dot product (Spearman, "
+        f"{result.n_pairs:,} pairs that can attend), mean over heads: {brief(stages[0])} before, "
+        f"{brief(stages[1])} translated, {brief(stages[2])} aligned.{cost} The pictures: trustworthiness "
+        f"{brief(trust)}, {brief(kept)} of the neighbours kept. Points outside the middle 99% are drawn at the edge."
     )
 
 

@@ -36,13 +36,15 @@ function outline(context, corners, { text }) {
 function reading(plot, context, one, ink) {
   const { sx, sy, shown } = plot, chosen = one === plot.view.point, lines = plot.lines(one).filter(([other]) => shown[other]);
   for (const [other, weight] of lines) {
-    context.globalAlpha = (chosen ? 1 : 0.55) * (0.35 + 0.6 * weight);
-    context.strokeStyle = ink.text;
-    context.lineWidth = 0.8 + 4.5 * weight;
     context.beginPath();
     context.moveTo(sx[one], sy[one]);
     context.lineTo(sx[other], sy[other]);
-    context.stroke();
+    for (const [wider, style] of [[2.5, ink.ground], [0, ink.text]]) {
+      context.globalAlpha = (chosen ? 1 : 0.6) * (0.6 + 0.4 * weight);
+      context.strokeStyle = style;
+      context.lineWidth = 1.4 + 4.5 * weight + wider;
+      context.stroke();
+    }
   }
   context.globalAlpha = 1;
   if (chosen) lines.forEach(([other]) => ring(context, sx[other], sy[other], 5.5, 1.3, ink));

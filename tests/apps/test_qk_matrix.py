@@ -394,13 +394,31 @@ def said(app: AppTest) -> str:
     return " ".join(block.value for block in shown).replace("\\", "")
 
 
+def test_what_alignment_costs_is_said(matrix_of_two_costs):
+    worse, same = matrix_of_two_costs
+    asked = {"seed": 0, "inputs": 6, "points": 200}
+    assert "Distance said more before keys were moved" in view.said(worse, "PCA", "sentences", asked)
+    assert "Distance said more" not in view.said(same, "PCA", "sentences", asked)
+    assert "Distance said more" not in view.said(worse, "PCA", "sentences", {**asked, "translate": False})
+
+
+@pytest.fixture
+def matrix_of_two_costs():
+    found = workbench.get("joint-qk-matrix")(workbench.load("micro"), inputs=6, points=200)
+    correlations = found.correlations.clone()
+    correlations[:, :, 0], correlations[:, :, 2] = -0.9, -0.5
+    return replace(found, correlations=correlations), replace(found, correlations=correlations.flip(2))
+
+
 def test_the_page_says_what_is_drawn_and_keeps_the_address(at):
     options = {"colour": "token", "sort": "norm gap", "lowest": "yes", "locked": "1.2", "find": "E", "exact": "yes"}
     app = at(**options)
     assert not app.exception and not app.error
     assert address(app) == {"model": "micro", **FEW, **options}
     found = workbench.get("joint-qk-matrix")(workbench.load("micro"), inputs=6, points=200)
-    assert view.said(found, "PCA", "sentences", {"seed": 0}).replace("\\", "") in said(app)
+    drawn = view.said(found, "PCA", "sentences", {"seed": 0, "inputs": 6, "points": 200}).replace("\\", "")
+    assert "from 2 sentences (whole ones up to 200 tokens)" in drawn
+    assert drawn in said(app)
     hits = [label.strip().lower() == "e" for label in found.labels]
     assert f"{sum(hits)} of {len(hits)} points match" in said(app)
     assert "**Layer 1, head 2**" in [one.value for one in app.markdown]
