@@ -1,5 +1,6 @@
 """Attention overview: all heads of a model at once, in place or sorted; a click locks one, a button opens it."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -7,6 +8,7 @@ import streamlit as st
 
 from apps import results, state
 from apps.generic import offer
+from apps.locking import head_table, lock_clicked, locked_head
 from apps.running import sentences
 from apps.subject import Subject, subject
 from apps.theme import is_dark
@@ -30,6 +32,8 @@ MEANING = {
     "self": "attention on the token itself",
 }
 _made: "WeakKeyDictionary[Attention, np.ndarray]" = WeakKeyDictionary()
+_GRID = "overview grid"
+_clicked = partial(lock_clicked, _GRID)
 _DEEP = 1.6  # layers per head from which layers go across
 
 
@@ -70,12 +74,12 @@ def _view(seen: Subject, found: "Attention", params: dict) -> None:
     else:
         layout = by_score(scores[sort], lowest_first=lowest)
     pictures = _pictures(found)
-    locked = _locked(layers, heads)
+    locked = locked_head(layers, heads)
 
     with st.container(key="overview-sides"):
         wide, narrow = st.columns([4.2, 1], gap="medium")
     with wide:
-        head_grid(pictures, layout, scores, key="overview grid", locked=locked, dark=is_dark(), on_click=_clicked)
+        head_grid(pictures, layout, scores, key=_GRID, locked=locked, dark=is_dark(), on_click=_clicked)
         st.caption(
             f"Rows of a picture are queries, columns keys. Each pixel is the largest weight of its block, on a "
             f"square-root scale. {len(found.queries)} tokens; the first query is left out of the scores."
@@ -121,22 +125,6 @@ def _sorting(names: list[str]) -> tuple[str, bool]:
     return sort, lowest
 
 
-def _locked(layers: int, heads: int) -> str:
-    """The locked head, "LAYER.HEAD", if the address names one that this model has."""
-    try:
-        layer, head = map(int, state.get("locked").split("."))
-    except ValueError:
-        return ""
-    return f"{layer}.{head}" if 0 <= layer < layers and 0 <= head < heads else ""
-
-
-def _clicked() -> None:
-    clicked = st.session_state["overview grid"].click
-    if clicked:
-        state.put(locked=None if clicked == state.get("locked") else clicked)
-        st.session_state["overview:tables"] = st.session_state.get("overview:tables", 0) + 1
-
-
 def _card(locked: str, found: "Attention", scores: dict) -> None:
     if not locked:
         st.info("Click a picture to lock a head.", icon=":material/ads_click:")
@@ -165,23 +153,6 @@ def _table(found: "Attention", scores: dict, sort: str, lowest: bool, locked: st
             **{name: values.reshape(-1) for name, values in scores.items()},
         }
     )
-    if sort != PLACES:
-        frame = frame.sort_values(sort, ascending=lowest, kind="stable", na_position="last", ignore_index=True)
-    key = f"overview table:{st.session_state.get('overview:tables', 0)}:{sort}:{lowest}"
-    heads_in_order: list[str] = frame["head"].tolist()
-    at = [heads_in_order.index(locked)] if locked else []
-
-    def selected() -> None:
-        rows = st.session_state[key].selection.rows
-        state.put(locked=heads_in_order[rows[0]] if rows else None)
-
-    st.dataframe(
-        frame,
-        key=key,
-        height=320,
-        hide_index=True,
-        on_select=selected,
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": at}},
-        column_config={name: st.column_config.NumberColumn(format="%.2f", help=MEANING[name]) for name in scores},
-    )
+    columns = {name: st.column_config.NumberColumn(format="%.2f", help=MEANING[name]) for name in scores}
+    by = None if sort == PLACES else sort
+    head_table(frame, columns, by=by, lowest=lowest, locked=locked, grid=_GRID)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -9,6 +10,7 @@ import streamlit as st
 
 from apps import results, state
 from apps.generic import offer
+from apps.locking import head_table, lock_clicked, locked_head
 from apps.running import sentences
 from apps.screens.qk_asked import METHODS, Asked, asked
 from apps.subject import Subject, of_many
@@ -32,6 +34,8 @@ CAVEAT = (
     "Near means attended to as far as the correlation under a picture says (−1 is perfect), and as far as the picture "
     "keeps distances."
 )
+_GRID = "qk grid"
+_clicked = partial(lock_clicked, _GRID)
 _SHOWN = ("both", "queries", "keys")
 _WIDE = 12  # heads across that are still well seen
 _KEPT = 4  # looks of a result whose pictures are kept
@@ -65,7 +69,7 @@ def _view(seen: Subject, found: "JointMatrix", what: Asked) -> None:
     look = _look(found, list(colours))
     one = _drawn(found, colours[look.colour], look)
     layers, heads = found.scores.shape[:2]
-    locked = _locked(layers, heads)
+    locked = locked_head(layers, heads)
 
     with st.container(key="qk-sides"):
         wide, narrow = st.columns([3.7, 1.2], gap="medium")
@@ -83,7 +87,7 @@ def _view(seen: Subject, found: "JointMatrix", what: Asked) -> None:
             heads,
             layout,
             {view.named(name, found.modulo): values for name, values in scores.items()},
-            key="qk grid",
+            key=_GRID,
             locked=locked,
             tile=max(96, min(160, 720 // layout.columns)),
             smooth=True,
@@ -207,22 +211,6 @@ def _left_out(found: "JointMatrix") -> None:
         st.caption(f":material/info: {plain(note)}")
 
 
-def _locked(layers: int, heads: int) -> str:
-    """The locked head, "LAYER.HEAD", if the address names one that this model has."""
-    try:
-        layer, head = map(int, state.get("locked").split("."))
-    except ValueError:
-        return ""
-    return f"{layer}.{head}" if 0 <= layer < layers and 0 <= head < heads else ""
-
-
-def _clicked() -> None:
-    clicked = st.session_state["qk grid"].click
-    if clicked:
-        state.put(locked=None if clicked == state.get("locked") else clicked)
-        st.session_state["qk:tables"] = st.session_state.get("qk:tables", 0) + 1
-
-
 def _card(locked: str, found: "JointMatrix", one: view.Drawn, look: view.Look) -> None:
     if not locked:
         st.info("Click a picture to lock a head.", icon=":material/ads_click:")
@@ -244,28 +232,12 @@ def _card(locked: str, found: "JointMatrix", one: view.Drawn, look: view.Look) -
 
 def _table(found: "JointMatrix", sort: str, lowest: bool, locked: str) -> None:
     frame = view.table(found)
-    if sort != PLACES:
-        frame = frame.sort_values(sort, ascending=lowest, kind="stable", na_position="last", ignore_index=True)
-    key = f"qk table:{st.session_state.get('qk:tables', 0)}:{sort}:{lowest}"
-    heads: list[str] = frame["head"].tolist()
-    at = [heads.index(locked)] if locked else []
-
-    def selected() -> None:
-        rows = st.session_state[key].selection.rows
-        state.put(locked=heads[rows[0]] if rows else None)
 
     def column(name: str) -> Any:
         return st.column_config.NumberColumn(
             view.named(name, found.modulo), format="%.2f", help=view.meaning(name, found.modulo)
         )
 
-    st.dataframe(
-        frame,
-        key=key,
-        height=320,
-        hide_index=True,
-        on_select=selected,
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": at}},
-        column_config={name: column(name) for name in frame.columns if name not in ("head", "skipped")},
-    )
+    columns = {name: column(name) for name in frame.columns if name not in ("head", "skipped")}
+    by = None if sort == PLACES else sort
+    head_table(frame, columns, by=by, lowest=lowest, locked=locked, grid=_GRID)

@@ -1,5 +1,6 @@
 """QK weights: what W_Q W_K^T and W_V W_O of every head do, no input needed; a click locks a head and shows its own."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -7,6 +8,7 @@ import streamlit as st
 
 from apps import results, state
 from apps.generic import offer
+from apps.locking import head_table, lock_clicked, locked_head
 from apps.models import Loaded
 from apps.running import progress, sentences
 from apps.screens.qk_weights_head import card, figures
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 ANALYSIS = "qk-weights"
 CAVEAT = "Weights say what a head could do to any input, not what it does to yours. Attention and QK pages show that."
+_GRID = "weights grid"
+_clicked = partial(lock_clicked, _GRID)
 _TILES = {"colours": "colours", "pictures": "products"}
 _ORDERS = {PLACES: "layer and head", "number": "the number"}
 _DEEP = 1.6  # layers per head from which layers go across
@@ -75,7 +79,7 @@ def _asked(one: Loaded) -> dict[str, Any]:
 def _view(seen: Subject, found: "QKWeights", params: dict[str, Any]) -> None:
     number, tiles, sort, lowest = _look()
     layers, heads = found.scores.shape[:2]
-    locked = _locked(layers, heads)
+    locked = locked_head(layers, heads)
     layer, head = map(int, (locked or _first(found, number)).split("."))
     of = number.partition("_")[0]
     dark = is_dark()
@@ -181,44 +185,10 @@ def _first(found: "QKWeights", number: str) -> str:
     return f"{layer}.{head}"
 
 
-def _locked(layers: int, heads: int) -> str:
-    """The locked head, "LAYER.HEAD", if the address names one that this model has."""
-    try:
-        layer, head = map(int, state.get("locked").split("."))
-    except ValueError:
-        return ""
-    return f"{layer}.{head}" if 0 <= layer < layers and 0 <= head < heads else ""
-
-
-def _clicked() -> None:
-    clicked = st.session_state["weights grid"].click
-    if clicked:
-        state.put(locked=None if clicked == state.get("locked") else clicked)
-        st.session_state["weights:tables"] = st.session_state.get("weights:tables", 0) + 1
-
-
 def _table(found: "QKWeights", number: str, sort: str, lowest: bool, locked: str) -> None:
-    frame = view.table(found)
-    if sort != PLACES:
-        frame = frame.sort_values(number, ascending=lowest, kind="stable", na_position="last", ignore_index=True)
-    key = f"weights table:{st.session_state.get('weights:tables', 0)}:{number}:{sort}:{lowest}"
-    heads: list[str] = frame["head"].tolist()
-    at = [heads.index(locked)] if locked else []
-
-    def selected() -> None:
-        rows = st.session_state[key].selection.rows
-        state.put(locked=heads[rows[0]] if rows else None)
-
-    st.dataframe(
-        frame,
-        key=key,
-        height=320,
-        hide_index=True,
-        on_select=selected,
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": at}},
-        column_config={
-            name: st.column_config.NumberColumn(view.named(name), format="%.3g", help=view.meaning(name))
-            for name in view.NUMBERS
-        },
-    )
+    columns = {
+        name: st.column_config.NumberColumn(view.named(name), format="%.3g", help=view.meaning(name))
+        for name in view.NUMBERS
+    }
+    by = None if sort == PLACES else number
+    head_table(view.table(found), columns, by=by, lowest=lowest, locked=locked, grid=_GRID)
