@@ -1,0 +1,1 @@
+"""Which parts of a model carry a behaviour, and along which edges."""
