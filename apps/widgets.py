@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from workbench.corpora.text_lines import split
 from workbench.errors import BadInput
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _many(p: "Param", start: Any, context: Context, key: str) -> Any:
     typed = st.text_area(
         f"{label_of(p)}, one a line", "\n".join(map(str, start or ())), key=key, help=_help(p), height=80
     )
-    lines = [line for line in typed.splitlines() if line.strip()]
+    lines = [line for line in split(typed) if line.strip()]
     if not lines and p.optional:
         return None
     if p.item not in (int, float):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.cli import load, progress
+from workbench.corpora.text_lines import split
 from workbench.errors import BadInput
 
 
@@ -42,7 +43,7 @@ def _capture(arguments: argparse.Namespace) -> int:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = split(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"There is no file {path}; it should hold one input a line.") from None
     except (OSError, UnicodeDecodeError) as error:

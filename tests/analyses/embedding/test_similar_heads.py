@@ -122,7 +122,7 @@ def test_texts_longer_than_the_model_reads_are_cut():
     model = tiny_model("gpt2")
     found = workbench.similar_heads(model, ["ab" * 200], rows=4096)
     assert found.n_rows == model.n_ctx - 1
-    assert found.notes == (f"1 inputs are longer than {model.name} reads: their first {model.n_ctx} tokens are read.",)
+    assert found.notes == (f"1 input is longer than {model.name} reads: the first {model.n_ctx} tokens are read.",)
     assert workbench.similar_heads(model, TEXTS).notes == ()
 
 

@@ -47,10 +47,7 @@ class Gathered:
     @property
     def note(self) -> str:
         """What was left out; "" when nothing was."""
-        count = sum(one is not whole for one, whole in zip(self.inputs, self.texts.inputs, strict=True))
-        many = f"{count} inputs are" if count > 1 else "1 input is"
-        cut = f"{many} longer than {self.model.name} reads: the first {self.model.n_ctx} tokens are read."
-        return " ".join(filter(None, [self.texts.note, cut if count else ""]))
+        return " ".join(filter(None, [self.texts.note, cut_note(self.model, self.inputs, self.texts.inputs)]))
 
     @property
     def causal(self) -> bool:
@@ -166,6 +163,13 @@ def fitted(model: LensModel, texts: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(texts)
     marked = model.main.side == "target"
     return tuple(_cut(tokenizer, one, longest, marked) for one in texts)
+
+
+def cut_note(model: LensModel, read: Sequence[Any], whole: Sequence[Any]) -> str:
+    """How many inputs were cut to what the model reads; "" when none was."""
+    count = sum(one is not given for one, given in zip(read, whole, strict=True))
+    many = f"{count} inputs are" if count > 1 else "1 input is"
+    return f"{many} longer than {model.name} reads: the first {model.n_ctx} tokens are read." if count else ""
 
 
 def _cut(tokenizer: Any, one: Any, longest: int, marked: bool) -> Any:

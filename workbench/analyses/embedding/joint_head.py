@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import functional, plots
@@ -22,7 +22,7 @@ from workbench.analyses.embedding.asked import (
 )
 from workbench.analyses.embedding.gathered import Gathered, gathered
 from workbench.analyses.embedding.own_scores import score_correlations
-from workbench.analyses.embedding.points import points_of
+from workbench.analyses.embedding.points import Points, points_of
 from workbench.errors import BadInput, MissingCapability
 from workbench.functional.joint_embedding import DISTANCES, STAGES, STATISTICS
 from workbench.models.lens_model import LensModel
@@ -40,10 +40,9 @@ N_STRONGEST = 3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class JointHead(Result, kind="joint-qk"):
+class JointHead(Points, Result, kind="joint-qk"):
     """One head's queries and keys, aligned and placed; a point for each query, then one for each key."""
 
-    attention: str
     layer: int
     head: int
     kv_head: int
@@ -81,21 +80,6 @@ class JointHead(Result, kind="joint-qk"):
     """Points of the keys that each query attends to most, strongest first; -1 where there are fewer."""
     strongest_weights: Float[Tensor, "query k"]
     """How much: attention, 0 to 1."""
-    is_key: Bool[Tensor, "point"]
-    input: Int[Tensor, "point"]
-    """Which of `texts`."""
-    position: Int[Tensor, "point"]
-    token: Int[Tensor, "point"]
-    """Token id; -1 where there is none."""
-    traits: Float[Tensor, "point trait"]
-    trait_names: tuple[str, ...]
-    labels: tuple[str, ...]
-    tags: tuple[str, ...]
-    """Part of speech; "" where it is not known."""
-    texts: tuple[str, ...]
-    groups: tuple[str, ...]
-    """What each text is about, or the folder of each picture; "" where it is not known."""
-    reads: str
     notes: tuple[str, ...]
 
     def to_frame(self) -> "pd.DataFrame":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from jaxtyping import Bool, Float, Float16, Int
+from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
 from workbench import functional, plots
@@ -25,7 +25,7 @@ from workbench.analyses.embedding.gathered import gathered
 from workbench.analyses.embedding.head_scores import columns, head_scores, known_of
 from workbench.analyses.embedding.joint_head import MOST_PAIRS, alike
 from workbench.analyses.embedding.pictures import Pictures
-from workbench.analyses.embedding.points import points_of
+from workbench.analyses.embedding.points import Points, points_of
 from workbench.errors import UnknownName
 from workbench.functional import JointQK
 from workbench.models.lens_model import LensModel
@@ -39,10 +39,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class JointMatrix(Result, kind="joint-qk-matrix"):
-    """All heads' queries and keys, each head aligned and placed on its own; points as in `JointHead`."""
+class JointMatrix(Points, Result, kind="joint-qk-matrix"):
+    """All heads' queries and keys, each head aligned and placed on its own."""
 
-    attention: str
     n_kv_heads: int
     method: str
     coordinates: Float16[Tensor, "layer head point dim"]
@@ -62,17 +61,6 @@ class JointMatrix(Result, kind="joint-qk-matrix"):
     skipped: tuple[tuple[int, int, str], ...]
     """(layer, head, why) of heads that have nothing to place."""
     modulo: int
-    is_key: Bool[Tensor, "point"]
-    input: Int[Tensor, "point"]
-    position: Int[Tensor, "point"]
-    token: Int[Tensor, "point"]
-    traits: Float[Tensor, "point trait"]
-    trait_names: tuple[str, ...]
-    labels: tuple[str, ...]
-    tags: tuple[str, ...]
-    texts: tuple[str, ...]
-    groups: tuple[str, ...]
-    reads: str
     notes: tuple[str, ...]
 
     def to_frame(self) -> "pd.DataFrame":

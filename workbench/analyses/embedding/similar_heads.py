@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench import functional, plots
 from workbench.analyses.attention.attention import sides
 from workbench.analyses.embedding.asked import CorpusOf
-from workbench.analyses.embedding.gathered import fitted
+from workbench.analyses.embedding.gathered import cut_note, fitted
 from workbench.analyses.embedding.head_weights import PARTS, head_weights
 from workbench.analyses.one_prompt import one_prompt, precise, real
 from workbench.corpora import corpus
@@ -181,7 +181,7 @@ def similar_heads(
         found = _patterns(model, read, sites, (query_side, key_side), rows, seed, counted)
         names = [f"layer {layer}, head {head} of {name}" for layer in chosen for head in range(stack.sizes.n_heads)]
         distances = functional.pattern_divergence(found, precision=model.dtype, names=names)
-        notes = tuple(filter(None, [drawn.note, _cut(model, read, drawn.inputs)]))
+        notes = tuple(filter(None, [drawn.note, cut_note(model, read, drawn.inputs)]))
     else:
         each = (getattr(head_weights(model, name, i), PARTS[by]) for i in track(chosen, label="layers"))
         weights = torch.cat([one.mT if by == "outputs" else one for one in each])
@@ -232,13 +232,6 @@ def _patterns(
     if not counted[1]:
         more = " Give the decoder something to read: 'text => target'." if of_sides[0] == "target" else ""
         raise BadInput(f"Every input is one position long, where heads have no choice where to look.{more}")
-
-
-def _cut(model: LensModel, read: Sequence[Any], whole: Sequence[Any]) -> str:
-    """How many inputs were cut to what the model reads; "" when none was."""
-    count = sum(one is not as_given for one, as_given in zip(read, whole, strict=True))
-    cut = f"{count} inputs are longer than {model.name} reads: their first {model.n_ctx} tokens are read."
-    return cut if count else ""
 
 
 def _nearest(distances: Float[Tensor, "head other"], k: int) -> Int[Tensor, "head rank"]:
