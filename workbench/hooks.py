@@ -243,3 +243,41 @@ def _watching(model: LensModel, board: _Board) -> Iterator[None]:
             for block in blocks:
                 undo.callback(block.register_forward_hook(tick).remove)
         yield
+
+
+@contextmanager
+def calls_of_blocks(model: LensModel) -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """Collect what each block of the main stack is called with on a forward pass inside the block, in order.
+
+    Attention runs through our attention function meanwhile, so that the masks it is given are the ones that say all.
+    """
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def keep(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls.append((args, kwargs))
+
+    with model.lock, ExitStack() as undo:
+        undo.enter_context(our_attention(model))
+        for path in dict.fromkeys(model.main.paths):
+            block = model.module.get_submodule(path)
+            undo.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        yield calls
+
+
+@contextmanager
+def our_attention(model: LensModel) -> Iterator[None]:
+    """Run the model through our attention function, also while no attention site is read."""
+    board = _BOARDS.setdefault(model.module, _Board())
+    rows = (row for stack in model.stacks for row in stack.row.attention.values())
+    if _ATTENTION in board.close or all(row.module is None for row in rows):
+        yield
+        return
+    with attention.installed(model.module):
+        yield
+
+
+def counted_from(model: LensModel, layer: int) -> None:
+    """Tell the taps which layer a block stands for that is called by itself; only shared blocks need to know."""
+    board = _BOARDS.get(model.module)
+    if board is not None and model.main.row.repeated:
+        board.calls.update(dict.fromkeys(board.taps, layer))
