@@ -229,3 +229,27 @@ def test_an_edit_that_cannot_be_called_is_a_sentence():
     with pytest.raises(BadInput, match=r"The edit of 'embed' must be a function of a tensor, not int"):  # noqa: SIM117
         with editing(tiny_model("gpt2"), {"embed": 5}):
             pass
+
+
+@pytest.mark.parametrize("part", ["k", "v"])
+def test_keys_and_values_may_be_given_to_each_query_head(part):
+    """Query heads 0 and 1 share a kv head; of its keys (or values) one of them gets others."""
+    model = tiny_model("llama")
+    batch, site = model.encode("abcabcabc"), f"blocks.0.attn.{part}"
+    plain = model.logits(batch)
+    with editing(model, {site: lambda x: x.repeat_interleave(2, 2)}):
+        torch.testing.assert_close(model.logits(batch), plain)
+
+    def second(x):
+        each = x.repeat_interleave(2, 2)
+        each[:, :, 1] = 0
+        return each
+
+    with editing(model, {site: second}), reading(model, "blocks.0.attn.z") as changed:
+        model.module(**batch)
+    with reading(model, "blocks.0.attn.z") as usual:
+        model.module(**batch)
+    differs = (changed["blocks.0.attn.z"] - usual["blocks.0.attn.z"]).abs().amax((0, 1, 3)) > 1e-6
+    assert differs.tolist() == [False, True, False, False]
+    with pytest.raises(BadInput, match="must give a tensor of shape"), editing(model, {site: lambda x: x[:, :, :1]}):
+        model.module(**batch)

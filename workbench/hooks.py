@@ -76,23 +76,30 @@ def reading(model: LensModel, sites: str | Iterable[str], *, gradients: bool = F
 def editing(model: LensModel, edits: Mapping[str, Edit]) -> Iterator[None]:
     """Replace the value of each site by `edit(value)` on every forward pass inside the block.
 
-    An edit must give a tensor of the same shape. Sites that can only be read are refused.
+    An edit must give a tensor of the same shape; keys and values may also get a head for each query head where several
+    share one. Sites that can only be read are refused.
     """
     for name, edit in edits.items():
         if not callable(edit):
             raise BadInput(f"The edit of {name!r} must be a function of a tensor, not {type(edit).__name__}.")
         if not model.site(name).editable:
             raise MissingSite(f"{model.name} can read {name!r} but not edit it; see `model.sites[...].editable`.")
-    with _tapped(model, {name: _checked(name, edit) for name, edit in edits.items()}, order=0):
+    with _tapped(model, {name: _checked(model.site(name), model, edit) for name, edit in edits.items()}, order=0):
         yield
 
 
-def _checked(site: str, edit: Edit) -> Wish:
+def _checked(site: Site, model: LensModel, edit: Edit) -> Wish:
+    n_heads = model.stack_of(site.name).sizes.n_heads
+    heads_in = site.shape.index("kv_head") if "kv_head" in site.shape else None
+
     def run(value: Tensor) -> Tensor:
         new = edit(value)
-        if not isinstance(new, Tensor) or new.shape != value.shape:
+        allowed = [tuple(value.shape)]
+        if heads_in is not None:
+            allowed.append((*value.shape[:heads_in], n_heads, *value.shape[heads_in + 1 :]))
+        if not isinstance(new, Tensor) or tuple(new.shape) not in allowed:
             got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
-            raise BadInput(f"The edit of {site!r} must give a tensor of shape {tuple(value.shape)}, not {got}.")
+            raise BadInput(f"The edit of {site.name!r} must give a tensor of shape {allowed[0]}, not {got}.")
         return new.to(value)
 
     return run

@@ -44,9 +44,7 @@ def attention(
         )
     at = ROUTES.get(id(module), _unseen)
     query, key, value = at("q", query), at("k", key), at("v", value)
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    key, value = _for_each(query.shape[1], key), _for_each(query.shape[1], value)
     scores = torch.matmul(query, key.transpose(2, 3)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if position_bias is not None:
         scores = scores + position_bias
@@ -58,6 +56,11 @@ def attention(
     pattern = nn.functional.dropout(at("pattern", pattern.to(query.dtype)), p=dropout, training=module.training)
     z = at("z", torch.matmul(pattern, value))
     return z.transpose(1, 2).contiguous(), pattern
+
+
+def _for_each(n_heads: int, x: Tensor) -> Tensor:
+    """Keys or values with a head for each query head; edits may have given them that many."""
+    return x if x.shape[1] == n_heads else x.repeat_interleave(n_heads // x.shape[1], 1)
 
 
 def _unseen(_part: str, value: Tensor) -> Tensor:
