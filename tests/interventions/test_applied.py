@@ -147,3 +147,30 @@ def test_the_bundled_sentences_can_be_read_by_every_text_model(family):
 def test_models_without_text_ask_for_a_reference():
     with pytest.raises(BadInput, match="give the inputs"):
         edits(tiny_model("dinov2"), ["blocks.0.mlp_out=mean"])
+
+
+def test_a_patch_is_the_value_of_the_other_prompt_at_the_same_place():
+    model, site, other = tiny_model("llama"), "blocks.1.attn.z", "cbacba"
+    clean, source = values_of(model, [site])[site], values_of(model, [site], text=other)[site]
+    expected = clean.clone()
+    expected[0, [2, -1], 3] = source[0, [2, -1], 3]
+    assert torch.equal(changed(model, site, f"{site}:3@2,-1=patch", source=other), expected)
+    assert not torch.equal(expected, clean)
+
+
+def test_patching_all_that_enters_a_block_gives_the_other_answer():
+    model, other = tiny_model("gpt2"), "cbacba"
+    with editing(model, edits(model, ["blocks.1.resid_pre=patch"], source=other)):
+        found = model.logits(model.encode(TEXT))
+    torch.testing.assert_close(found, model.logits(model.encode(other)))
+
+
+def test_a_patch_needs_another_prompt_of_the_same_length():
+    model = tiny_model("gpt2")
+    with pytest.raises(BadInput, match="source="):
+        edits(model, ["blocks.0.mlp_out=patch"])
+    with (
+        pytest.raises(BadInput, match="same length"),
+        editing(model, edits(model, ["blocks.0.mlp_out=patch"], source="ab")),
+    ):
+        model.logits(model.encode(TEXT))

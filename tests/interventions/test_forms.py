@@ -12,6 +12,7 @@ EXAMPLES = (
     Intervention(site="blocks.2.mlp_out", operation="add", amount=-1e-7),
     Intervention(site="decoder_blocks.0.cross_attn.pattern", heads=(2,), operation="zero"),
     Intervention(site="blocks.2.resid_post", operation="resample", seed=7),
+    Intervention(site="blocks.2.resid_pre", operation="patch", positions=(4,)),
 )
 
 
@@ -36,7 +37,7 @@ def test_short_forms():
 @pytest.mark.parametrize(
     "text",
     ["", "a b", "x:y", "x@", "x:1:2", "x=explode", "x=scale", "x=scale:much", "x=scale:nan", "x=scale:inf",
-     "x=zero:1", "x=resample:1.5", "x=mean:2", "x@1.5", "x:-1"],
+     "x=zero:1", "x=resample:1.5", "x=mean:2", "x=patch:1", "x@1.5", "x:-1"],
 )  # fmt: skip
 def test_what_is_not_an_intervention_is_refused_in_words(text):
     with pytest.raises(BadInput):

@@ -1,4 +1,4 @@
-"""Interventions carried out: the functions that `editing` takes, and the reference that mean and resample refer to."""
+"""Interventions carried out: the functions that `editing` takes, and the values that mean, resample and patch take."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,22 +22,27 @@ def edits(
     interventions: Sequence[Intervention | str],
     *,
     reference: Sequence[Any] | None = None,
+    source: Any = None,
 ) -> dict[str, Callable[[Tensor], Tensor]]:
     """The functions that carry out `interventions`, for `editing(model, ...)`; several at one site follow in order.
 
     `reference` are the inputs over whose positions mean and resample are taken: by default a few neutral sentences
     that come with the workbench. The first position of each is left out where there are others, because its
     activations are unlike all the rest (Sun et al. 2024, "Massive Activations in Large Language Models"). Runs the
-    model once for each of them, and only where mean or resample is asked for.
+    model once for each of them, and only where mean or resample is asked for. `source` is the input that patch takes
+    its values from: one more run where it is asked for.
     """
     parsed = [parse(i) if isinstance(i, str) else i for i in interventions]
     for intervention in parsed:
         _check(model, intervention)
     needed = sorted({i.site for i in parsed if i.operation in NEEDS_REFERENCE})
     values = reference_values(model, needed, reference) if needed else {}
+    patched = sorted({i.site for i in parsed if i.operation == "patch"})
+    patches = _source_values(model, patched, source) if patched else {}
     by_site: dict[str, list[Callable[[Tensor], Tensor]]] = {}
     for intervention in parsed:
-        by_site.setdefault(intervention.site, []).append(_edit(model, intervention, values.get(intervention.site)))
+        taken = patches if intervention.operation == "patch" else values
+        by_site.setdefault(intervention.site, []).append(_edit(model, intervention, taken.get(intervention.site)))
     return {site: _in_order(steps) for site, steps in by_site.items()}
 
 
@@ -53,6 +58,16 @@ def reference_values(
             rows = values[site][0]
             collected[site].append(rows[1:] if len(rows) > 1 else rows)
     return {site: torch.cat(rows) for site, rows in collected.items()}
+
+
+@torch.no_grad()
+def _source_values(model: LensModel, sites: Sequence[str], source: Any) -> dict[str, Tensor]:
+    """Values of `sites` on the input that patch takes them from, batch axis and all."""
+    if source is None:
+        raise BadInput(f"{sites[0]}=patch takes its value from another prompt: say which with source=.")
+    with reading(model, sites) as values:
+        model.module(**model.encode(source))
+    return dict(values)
 
 
 def neutral_sentences() -> tuple[str, ...]:
@@ -118,6 +133,13 @@ def _replacement(intervention: Intervention, value: Tensor, reference: Tensor | 
     if intervention.operation == "zero":
         return torch.zeros_like(value)
     assert reference is not None
+    if intervention.operation == "patch":
+        if reference.shape[1:] != value.shape[1:] or len(value) % len(reference):
+            raise BadInput(
+                f"'{intervention}' takes its value from a prompt of the same length: there it is"
+                f" {tuple(reference.shape)}, here {tuple(value.shape)}."
+            )
+        return reference.to(value).repeat(len(value) // len(reference), *[1] * (value.ndim - 1))
     if intervention.operation == "mean":
         return reference.mean(0).expand_as(value)
     draws = torch.Generator().manual_seed(intervention.seed)

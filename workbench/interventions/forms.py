@@ -4,6 +4,7 @@ blocks.5.attn.z:3                 zero head 3's output in block 5
 blocks.5.attn.z:0,3@4,7=mean      heads 0 and 3, at positions 4 and 7 only, by their mean over reference text
 blocks.2.mlp_out@-1=scale:0.5     half of what the MLP adds at the last position
 blocks.2.resid_post=resample:7    the stream at positions of other sentences, drawn with seed 7
+blocks.2.resid_pre@4=patch        the stream at position 4 of another prompt of the same length
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from workbench.errors import BadInput
 
-Operation = Literal["zero", "mean", "resample", "scale", "add"]
+Operation = Literal["zero", "mean", "resample", "scale", "add", "patch"]
 OPERATIONS: tuple[str, ...] = get_args(Operation)
 
 _FORM = re.compile(
@@ -30,7 +31,8 @@ class Intervention:
 
     zero: 0. mean: the mean of the site over the positions of the reference. resample: at each position the value of
     a random reference position, the same one for every site with the same seed, so that sites replaced together stay
-    consistent. scale: times `amount`. add: plus `amount` in every entry.
+    consistent. scale: times `amount`. add: plus `amount` in every entry. patch: the value at the same place of another
+    prompt, the source, which has as many positions.
     """
 
     site: str
