@@ -97,6 +97,7 @@ _WHERE = {
     "neighbour_preservation": "projection_quality",
     "neuron_contributions": "proximity",
     "norm_gap": "cloud_scores",
+    "norm_gradient": "frozen_norms",
     "norm_scale": "frozen_norms",
     "normalized_relevance": "relevance_rules",
     "orthonormal": "subspaces",
