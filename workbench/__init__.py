@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from workbench import functional as functional, plots as plots, studies as studies, testing as testing
     from workbench.activations import Activations as Activations, estimate as estimate
     from workbench.capture import capture as capture
+    from workbench.circuits.graph import circuit_graph as circuit_graph
+    from workbench.circuits.graph_data import CircuitGraph as CircuitGraph
     from workbench.corpora import Corpus as Corpus, corpus as corpus
     from workbench.errors import (
         BadFile as BadFile,
@@ -87,6 +89,7 @@ __all__ = [
     "BadInput",
     "BadWeights",
     "BrokenPlugin",
+    "CircuitGraph",
     "Corpus",
     "Head",
     "Intervention",
@@ -112,6 +115,7 @@ __all__ = [
     "analysis",
     "capture",
     "check",
+    "circuit_graph",
     "corpus",
     "editing",
     "estimate",
@@ -132,6 +136,8 @@ __all__ = [
 _HOME = {
     "activations": ("Activations", "estimate"),
     "capture": ("capture",),
+    "circuits.graph": ("circuit_graph",),
+    "circuits.graph_data": ("CircuitGraph",),
     "corpora": ("Corpus", "corpus"),
     "errors": (
         "BadFile", "BadInput", "BadWeights", "BrokenPlugin", "MissingCapability", "MissingSite", "Stopped",
