@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 
+from workbench import functional
 from workbench.functional import final_norm, frozen_norm, logit_attribution, norm_scale
 
 D, VOCAB = 16, 30
@@ -72,3 +73,14 @@ def test_a_frozen_norm_is_linear():
     both = frozen_norm(x + y, scale, centred=True)
     torch.testing.assert_close(frozen_norm(x, scale, centred=True) + frozen_norm(y, scale, centred=True), both)
     torch.testing.assert_close(frozen_norm(3 * x, scale, centred=True), 3 * frozen_norm(x, scale, centred=True))
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_gradient_through_a_norm_is_autograds(centred):
+    torch.manual_seed(0)
+    resid = torch.randn(3, 8, dtype=torch.float64, requires_grad=True)
+    weight, upstream = torch.randn(8, dtype=torch.float64), torch.randn(5, 3, 8, dtype=torch.float64)
+    normed = functional.final_norm(resid, centred=centred, eps=1e-2, weight=weight)
+    expected = torch.stack([torch.autograd.grad(normed, resid, one, retain_graph=True)[0] for one in upstream])
+    found = functional.norm_gradient(resid.detach(), upstream, centred=centred, eps=1e-2, weight=weight)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

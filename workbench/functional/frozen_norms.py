@@ -5,6 +5,7 @@ in the forward pass, what remains is linear, and the contributions of parts that
 Reference: Elhage et al. (2021), "A Mathematical Framework for Transformer Circuits".
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,6 +46,30 @@ def final_norm(
     scale = norm_scale(resid, centred=centred, eps=eps)
     normed = frozen_norm(resid, scale, centred=centred, weight=weight)
     return normed if bias is None else normed + bias
+
+
+def norm_gradient(
+    resid: Float[Tensor, "*#batch d_model"],
+    upstream: Float[Tensor, "*batch d_model"],
+    *,
+    centred: bool,
+    eps: float,
+    weight: Float[Tensor, "d_model"] | None = None,
+) -> Float[Tensor, "*batch d_model"]:
+    """What gradients after the norm are before it: the transposed Jacobian at `resid`, its divisor not frozen.
+
+    Cheaper than autograd where many gradients meet the norm at one stream: `upstream` may have more leading axes.
+    """
+    if centred:
+        resid = resid - resid.mean(-1, keepdim=True)
+    divisor = (resid.pow(2).mean(-1, keepdim=True) + eps).rsqrt()
+    normed = resid * divisor
+    upstream = upstream if weight is None else upstream * weight
+    along = (upstream * normed).mean(-1, keepdim=True)
+    found = torch.addcmul(upstream, normed, along, value=-1)
+    if centred:
+        found -= upstream.mean(-1, keepdim=True)
+    return found.mul_(divisor)
 
 
 def logit_attribution(
