@@ -75,6 +75,7 @@ def sizes_of(model: "LensModel") -> dict[str, Any]:
         "n_kv_heads": main.sizes.n_kv_heads,
         "mlps": "mlp_out" in model.capabilities,
         "parallel": main.row.order == "parallel",
+        "d_model": main.sizes.d_model,
     }
 
 

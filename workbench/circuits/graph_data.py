@@ -13,16 +13,19 @@ share their keys), `m3`, `logits`. An edge is a source and a slot that reads aft
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.circuits.graph_layout import Layout, Slots, check_sizes, layout
+from workbench.circuits.graph_layout import Layout, Slots, check_sizes, check_words, layout
 from workbench.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:
+    import networkx
     import pandas as pd
 
     from workbench.models.lens_model import LensModel
@@ -44,6 +47,8 @@ class CircuitGraph:
     neurons: tuple[int, ...] = ()
     """Layers whose MLP writes neuron by neuron."""
     n_neurons: int = 0
+    d_model: int = 0
+    """Width of the stream; 0 where it is not known."""
     positions: tuple[str, ...] = ()
     """Labels of the positions, where edges are told apart by position."""
     scores: Float[Tensor, "*pos source slot"] | None = None
@@ -69,6 +74,7 @@ class CircuitGraph:
         object.__setattr__(self, "labels", dict(self.labels))
         object.__setattr__(self, "groups", {k: tuple(v) for k, v in self.groups.items()})
         object.__setattr__(self, "about", dict(self.about))
+        check_words(self)
         for name in {*self.labels, *self.pinned, *(node for group in self.groups.values() for node in group)}:
             self.node_index(name)
         if self.scores is not None:
@@ -84,7 +90,7 @@ class CircuitGraph:
             outside = self.kept & ~self.exists.to(self.kept.device)
             if bool(outside.any()):
                 source, slot = outside.nonzero()[0, -2:].tolist()
-                raise BadInput(f"An edge is kept that this graph does not have: {self._no_edge(source, slot)}")
+                raise BadInput(f"An edge is kept that this graph does not have: {self.no_edge(source, slot)}")
 
     # ---- what there is ---------------------------------------------------------------------------------------------
 
@@ -192,7 +198,7 @@ class CircuitGraph:
             raise BadInput(f"Edges of this graph are written like {form}; {name!r} is not.")
         pair = self.source_index(source), self.slot_index(slot)
         if not self.exists[pair]:
-            raise BadInput(self._no_edge(*pair))
+            raise BadInput(self.no_edge(*pair))
         if not self.positions:
             return pair
         if not (place.isdecimal() and int(place) < len(self.positions)):
@@ -224,7 +230,8 @@ class CircuitGraph:
             return tuple(f"{sources[s]}->{slots[t]}" for s, t in edges.tolist())
         return tuple(f"{sources[s]}->{slots[t]}@{p}" for p, s, t in edges.tolist())
 
-    def _no_edge(self, source: int, slot: int) -> str:
+    def no_edge(self, source: int, slot: int) -> str:
+        """Why a source does not feed a slot, as a sentence."""
         writes, reads = int(self.source_layer[source]), int(self.slot_layer[slot])
         after = "after all layers" if reads == self.n_layers else f"in layer {reads}"
         why = " side by side with it" if writes == reads else ""
@@ -277,9 +284,12 @@ class CircuitGraph:
         """Refuse a model whose sizes are not those of this graph, saying both."""
         from workbench.circuits.graph import sizes_of
 
-        sizes = {"layers": (self.n_layers, model.n_blocks), "heads": (self.n_heads, model.n_heads)}
-        sizes["key and value heads"] = (self.n_kv_heads, model.n_kv_heads)
         own = sizes_of(model)
+        sizes = {"layers": (self.n_layers, own["n_layers"]), "heads": (self.n_heads, own["n_heads"])}
+        if self.layout.shared:
+            sizes["key and value heads"] = (self.n_kv_heads, own["n_kv_heads"])
+        if self.d_model:
+            sizes["dimensions"] = (self.d_model, own["d_model"])
         if wrong := [f"{mine} {name}, not {its}" for name, (mine, its) in sizes.items() if mine != its]:
             whose = f" of {self.model}" if self.model else ""
             raise BadInput(f"This graph{whose} does not fit {model.name}: it has {'; '.join(wrong)}.")
@@ -295,6 +305,64 @@ class CircuitGraph:
         if tuple(x.shape) != self.shape:
             axes = "(pos, source, slot)" if self.positions else "(source, slot)"
             raise BadInput(f"{what} have the axes {axes} = {self.shape}; these have the shape {tuple(x.shape)}.")
+
+    # ---- files and other forms -------------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """All of it as text that `from_json` reads: scored and kept edges by name, labels, groups, pins."""
+        from workbench.circuits.graph_json import to_json
+
+        return to_json(self)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> "CircuitGraph":
+        """A graph out of what `to_json` or `to_eap` gave; anything else is a `BadFile` that says what is wrong."""
+        from workbench.circuits.graph_json import from_json
+
+        return from_json(text)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write `to_json` to a file, whole or not at all."""
+        from workbench.files import write_atomically
+
+        return write_atomically(path, self.to_json())
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> "CircuitGraph":
+        """Read what `save` wrote, or a file in EAP-IG's form."""
+        from workbench.circuits.graph_json import load
+
+        return load(path)
+
+    def to_networkx(self, *, all_edges: bool = False) -> "networkx.MultiDiGraph":
+        """As a networkx graph of the kept edges (all where nothing is said), with slots, scores and positions."""
+        from workbench.circuits.graph_networks import to_networkx
+
+        return to_networkx(self, all_edges=all_edges)
+
+    def to_node_link(self, *, all_edges: bool = False) -> dict[str, Any]:
+        """As nodes and links that D3 and `networkx.node_link_graph(..., edges="links")` read."""
+        from workbench.circuits.graph_networks import to_node_link
+
+        return to_node_link(self, all_edges=all_edges)
+
+    def to_graphml(self, path: str | PathLike[str], *, all_edges: bool = False) -> Path:
+        """Write a GraphML file, which Gephi, yEd, Cytoscape and networkx read."""
+        from workbench.circuits.graph_networks import to_graphml
+
+        return to_graphml(self, path, all_edges=all_edges)
+
+    def to_eap(self) -> dict[str, Any]:
+        """As the nodes and edges that EAP-IG writes; `from_json` reads them back."""
+        from workbench.circuits.graph_eap import to_eap
+
+        return to_eap(self)
+
+    def to_attribution_graph(self, *, slug: str = "circuit", prompt: str = "") -> dict[str, Any]:
+        """As the nodes, links, metadata and qParams that circuit-tracer's and Neuronpedia's viewers read."""
+        from workbench.circuits.attribution_graph import attribution_graph
+
+        return attribution_graph(self, slug=slug, prompt=prompt)
 
     def __repr__(self) -> str:
         of = f" of {self.model}" if self.model else ""

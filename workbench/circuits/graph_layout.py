@@ -1,5 +1,6 @@
 """Which nodes, slots and edges a model of given sizes has, as arrays; one layout serves all graphs of its shape."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -16,6 +17,8 @@ INPUT, HEAD, MLP, LOGITS = range(4)
 Q, K, V, INTO_MLP, INTO_LOGITS = range(5)
 """Kinds of slots."""
 LETTERS = "qkv"
+MOST_CELLS = 2**30
+"""Pairs of a source and a slot that one graph may have: 1 GB for a mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +152,15 @@ def check_sizes(graph: Any) -> None:
         raise BadInput(f"{graph.n_heads} heads cannot share {graph.n_kv_heads} key and value heads evenly.")
     if graph.slots not in ("kv-head", "query-head"):
         raise UnknownName("kind of slots", str(graph.slots), ["kv-head", "query-head"])
+    d_model = graph.d_model
+    if not isinstance(d_model, int) or isinstance(d_model, bool) or d_model < 0:
+        raise BadInput(f"d_model is a whole number, 0 where it is not known, and not {d_model!r}.")
+    sources = 1 + graph.n_layers * (graph.n_heads + 1) + len(graph.neurons) * (graph.n_neurons or 0)
+    cells = sources * (1 + graph.n_layers * (3 * graph.n_heads + 1)) * max(len(graph.positions), 1)
+    if cells > MOST_CELLS:
+        raise BadInput(
+            f"A graph of these sizes has {cells:,} pairs of nodes, more than the {MOST_CELLS:,} that are held."
+        )
     layers = list(graph.neurons)
     if not layers:
         return
@@ -160,3 +172,14 @@ def check_sizes(graph: Any) -> None:
         raise BadInput(f"neurons names layers from 0 to {graph.n_layers - 1}, each once, not {tuple(layers)}.")
     if not isinstance(graph.n_neurons, int) or isinstance(graph.n_neurons, bool) or graph.n_neurons < 1:
         raise BadInput(f"n_neurons says how many neurons an MLP has, from 1; {graph.n_neurons!r} is none.")
+
+
+def check_words(graph: Any) -> None:
+    """Refuse names, labels, groups and notes that are no plain text: they go to files and onto pages."""
+    texts = [graph.model, *graph.positions, *graph.labels, *graph.labels.values(), *graph.groups, *graph.pinned]
+    texts += [*graph.about, *(node for nodes in graph.groups.values() for node in nodes)]
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise BadInput(f"Names, labels, groups and positions of a graph are texts, not {wrong[0]!r}.")
+    for name, value in graph.about.items():
+        if not isinstance(value, str | int | float | bool) or isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"What a graph says about itself is texts and finite numbers: {name} is {value!r}.")
