@@ -50,6 +50,8 @@ class Example:
     """Where the answer is read, counted from 0."""
     texts: tuple[str, str]
     """The two prompts as a person reads them."""
+    start: tuple[int, ...] = ()
+    """Ids that the decoder of an encoder-decoder is given after its own start token."""
     tag: str = ""
     """What kind of example it is, such as "ABBA"; "" where there is one kind."""
 
@@ -153,13 +155,21 @@ class Task:
     def _pair(self, model: "LensModel", numbers: tuple[int, ...]) -> Pair:
         chosen = [self.examples[number] for number in numbers]
         return Pair(
-            clean=model.encode(torch.tensor([example.clean for example in chosen])),
-            corrupted=model.encode(torch.tensor([example.corrupted for example in chosen])),
+            clean=_batch(model, [example.clean for example in chosen], chosen[0].start),
+            corrupted=_batch(model, [example.corrupted for example in chosen], chosen[0].start),
             targets=_filled([example.targets for example in chosen]).to(model.device),
             foils=_filled([example.foils for example in chosen]).to(model.device),
             position=torch.tensor([example.position for example in chosen], device=model.device),
             numbers=numbers,
         )
+
+
+def _batch(model: "LensModel", rows: list[tuple[int, ...]], start: tuple[int, ...]) -> dict[str, Tensor]:
+    batch = model.encode(torch.tensor(rows))
+    if start:
+        own = batch["decoder_input_ids"]
+        batch["decoder_input_ids"] = torch.cat([own, own.new_tensor(start).expand(len(rows), -1)], dim=1)
+    return batch
 
 
 def _filled(rows: list[tuple[int, ...]]) -> Tensor:
