@@ -25,7 +25,7 @@ def as_python(
 def as_command(
     name: str, params: Sequence[Param], model: str, values: Mapping[str, Any], load: Mapping[str, Any]
 ) -> str:
-    """One shell line; a prompt goes last, after `--` when it could be taken for an option."""
+    """One shell line; prompts go last, in order, after `--` when one could be taken for an option."""
     words = ["workbench", "run", name, "--model", model]
     for option, value in load.items():
         if value is not None:
@@ -37,7 +37,7 @@ def as_command(
                 raise BadInput(
                     f"{p.name} is a {type(value).__name__}, which a command line cannot hold; use a file or Python."
                 )
-            last = ["--", str(value)] if str(value).startswith("-") else [str(value)]
+            last.append(str(value))
         elif p.kind == "corpus" and not isinstance(value, str) and not hasattr(value, "__fspath__"):
             raise BadInput(
                 f"{p.name} is a {type(value).__name__}, which a command line cannot hold; write the texts to a file, "
@@ -49,7 +49,7 @@ def as_command(
             words += [f"{flag(p.name)}={item}" for item in value] if value else [f"{flag(p.name)}="]
         elif value is not None:
             words += [f"{flag(p.name)}={value}"] if str(value).startswith("-") else [flag(p.name), str(value)]
-    return shlex.join([*words, *last])
+    return shlex.join([*words, *["--"][: any(text.startswith("-") for text in last)], *last])
 
 
 def flag(name: str) -> str:
