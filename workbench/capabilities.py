@@ -20,6 +20,7 @@ CAPABILITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "decomposition": ("blocks and a head whose every map is known", ("smollm2-135m", "tiny:gpt2")),
     "qk-maps": ("maps to queries, keys and values known as numbers", ("smollm2-135m", "tiny:gpt2")),
     "causal": ("causal attention", ("smollm2-135m", "tiny:gpt2")),
+    "one-stack": ("one stack of blocks, a decoder or an encoder", ("smollm2-135m", "tiny:gpt2")),
     "gradients": ("gradients at its sites", ("smollm2-135m", "tiny:gpt2")),
 }
 """Capability -> (what it is, models known to have it)."""

@@ -263,6 +263,7 @@ def _capabilities(
         have |= {part for part in ("pattern", "z") if f"{first}{name}.{part}" in sites}
         have |= {"qk"} if f"{first}{name}.q" in sites else set()
     have |= {"causal"} if main.causal else set()
+    have |= {"one-stack"} if len(stacks) == 1 else set()
     have |= {"readout"} if readable else set()
     have |= {"logits"} if answers else set()
     additive = main.order in ("pre", "parallel", "mixer") and len(row.readout) == 2 and main.ln_final and row.linear_end

@@ -86,7 +86,7 @@ class LensModel:
     sites: Mapping[str, Site]
     capabilities: frozenset[str]
     """What analyses may ask for: text, image, audio, pattern, qk, z, resid, attn_out, mlp_out, mlp, readout,
-    direct-logits, logits, norms, decomposition, qk-maps, causal, gradients."""
+    direct-logits, logits, norms, decomposition, qk-maps, causal, one-stack, gradients."""
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Where it comes from: source, revision, licence, notes."""
 
