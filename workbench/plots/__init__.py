@@ -7,6 +7,18 @@ from workbench.plots.heatmap import heatmap as heatmap
 from workbench.plots.joint_scatter import joint_scatter as joint_scatter
 from workbench.plots.lines import lines as lines
 from workbench.plots.points import scatter as scatter
+from workbench.plots.route_graph import route_graph as route_graph
 from workbench.plots.text import plain as plain, sentence as sentence
 
-__all__ = ["bars", "head_grid", "heatmap", "joint_scatter", "lines", "plain", "scatter", "sentence", "write_figure"]
+__all__ = [
+    "bars",
+    "head_grid",
+    "heatmap",
+    "joint_scatter",
+    "lines",
+    "plain",
+    "route_graph",
+    "scatter",
+    "sentence",
+    "write_figure",
+]
