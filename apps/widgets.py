@@ -90,6 +90,15 @@ def _corpus(p: "Param", start: Any, context: Context, key: str) -> Any:
     return typed if "\n" in typed.strip() else typed.strip()
 
 
+def _task(p: "Param", start: Any, context: Context, key: str) -> Any:
+    from workbench.tasks import names
+
+    options = list(dict.fromkeys([*names(), *([str(start)] if start else [])]))
+    at = options.index(str(start)) if start else 0
+    hint = "a name, or the path of a table with the columns clean, corrupted, target, foil"
+    return st.selectbox(label_of(p), options, at, key=key, help=_help(p), placeholder=hint, accept_new_options=True)
+
+
 def _line(p: "Param", start: Any, context: Context, key: str) -> Any:
     text = st.text_input(label_of(p), "" if start is None else str(start), key=key, help=_help(p))
     return None if text == "" and p.optional else text
@@ -204,6 +213,7 @@ def _many(p: "Param", start: Any, context: Context, key: str) -> Any:
 _BY_KIND: dict[str, Widget] = {
     "prompt": _prompt,
     "corpus": _corpus,
+    "task": _task,
     "token": _token,
     "sites": _sites,
     "attention": _attention,

@@ -26,7 +26,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench import functional as functional, plots as plots, studies as studies, testing as testing
+    from workbench import (
+        functional as functional,
+        plots as plots,
+        studies as studies,
+        tasks as tasks,
+        testing as testing,
+    )
     from workbench.activations import Activations as Activations, estimate as estimate
     from workbench.capture import capture as capture
     from workbench.circuits.graph import circuit_graph as circuit_graph
@@ -68,6 +74,7 @@ if TYPE_CHECKING:
         Prompt as Prompt,
         Seed as Seed,
         Sites as Sites,
+        TaskName as TaskName,
         Texts as Texts,
         Token as Token,
         Within as Within,
@@ -76,6 +83,7 @@ if TYPE_CHECKING:
     )
     from workbench.results import Result as Result, load_result as load_result
     from workbench.store import ActivationStore as ActivationStore
+    from workbench.tasks import Task as Task, task as task
 
 __all__ = [
     "ANALYSES",
@@ -104,6 +112,8 @@ __all__ = [
     "Sites",
     "Stack",
     "Stopped",
+    "Task",
+    "TaskName",
     "Texts",
     "Token",
     "Unavailable",
@@ -128,6 +138,8 @@ __all__ = [
     "report",
     "reporting",
     "studies",
+    "task",
+    "tasks",
     "testing",
     "track",
     "write_figure",
@@ -153,11 +165,12 @@ _HOME = {
     "plots": ("write_figure",),
     "progress": ("report", "reporting", "track"),
     "registry": (
-        "ANALYSES", "Analysis", "AttentionName", "Head", "Layer", "Position", "Prompt", "Seed", "Sites", "Texts",
-        "Token", "Within", "analysis", "get",
+        "ANALYSES", "Analysis", "AttentionName", "Head", "Layer", "Position", "Prompt", "Seed", "Sites", "TaskName",
+        "Texts", "Token", "Within", "analysis", "get",
     ),
     "results": ("Result", "load_result"),
     "store": ("ActivationStore",),
+    "tasks": ("Task", "task"),
 }  # fmt: skip
 _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOME.items() for name in names}
 

@@ -39,6 +39,8 @@ Prompt = Annotated[Any, Kind("prompt")]
 """What the model reads: text, token ids, or (for models that see or hear) a path, picture or waveform."""
 Texts = Annotated[Any, Kind("corpus")]
 """Many inputs: anything that `workbench.corpus` takes, such as "example", the path of a text file, or a list."""
+TaskName = Annotated[str, Kind("task")]
+"""The name of a task, such as "ioi", or the path of a table of the user's own; `workbench tasks` lists the names."""
 Token = Annotated[str | None, Kind("token")]
 """The text of one token of the model's vocabulary; None where the analysis chooses."""
 Sites = Annotated[tuple[str, ...], Kind("sites")]
@@ -70,8 +72,8 @@ class Param:
     default: Any
     help: str
     kind: str
-    """"prompt", "corpus", "token", "sites", "attention", "layer", "head", "position", "seed", "choice", or the type's.
-    """
+    """"prompt", "corpus", "task", "token", "sites", "attention", "layer", "head", "position", "seed", "choice", or the
+    type's."""
     choices: tuple[Any, ...] = ()
     within: Within | None = None
     optional: bool = False
@@ -92,6 +94,10 @@ class Param:
         if value is None and self.kind == "prompt":
             raise BadInput(f"{self.name} is missing: say what the model should read.")
         if self.kind == "corpus" and (value is None or value == "" or isinstance(value, int | float | bytes)):
+            raise self._wrong(value)
+        if self.kind == "task" and hasattr(value, "__fspath__"):
+            value = str(value)
+        if self.kind == "task" and isinstance(value, str) and not value.strip():
             raise self._wrong(value)
         if self.type is tuple:
             if isinstance(value, str) and self.item is str:
@@ -116,6 +122,8 @@ class Param:
         """What may be given, in words: "a whole number from 1 to 20"."""
         if self.kind == "corpus":
             what = "the name of a corpus ('example'), the path of a text file or a folder, or a list"
+        elif self.kind == "task":
+            what = "the name of a task ('ioi'; `workbench tasks` lists them) or the path of a table of your own"
         elif self.choices:
             what = f"one of {', '.join(map(repr, self.choices))}"
         else:

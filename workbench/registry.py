@@ -24,6 +24,7 @@ from workbench.params import (
     Prompt as Prompt,
     Seed as Seed,
     Sites as Sites,
+    TaskName as TaskName,
     Texts as Texts,
     Token as Token,
     Within as Within,

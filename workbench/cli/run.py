@@ -72,6 +72,10 @@ def _add(parser: Parser, p: "Param", *, path: bool) -> None:
         metavar = "PATH" if path else p.name.upper()
         parser.add_argument(p.name, metavar=metavar, help=text, nargs="+" if p.type is tuple else None)
         return
+    if p.kind == "task":
+        from workbench.tasks import names
+
+        text += f": {', '.join(names())}, or a table of your own"
     if p.within:
         text += f", {p.within}"
     if not p.required and p.default not in (None, ()):
