@@ -10,7 +10,7 @@ import torch
 
 from workbench import BadInput
 from workbench.functional import (
-    CIRCUIT_SHARES,
+    SHARES,
     chance_jaccard,
     circuit_sizes,
     edge_auroc,
@@ -52,18 +52,18 @@ def test_without_a_gap_faithfulness_is_undefined():
 
 
 def test_areas_of_the_published_curve():
-    areas = faithfulness_areas(CIRCUIT_SHARES, torch.tensor(EXACT, dtype=torch.float64))
+    areas = faithfulness_areas(SHARES, torch.tensor(EXACT, dtype=torch.float64))
     assert areas.cpr.item() == pytest.approx(0.932, abs=0.002)
     assert areas.cmd.item() == pytest.approx(0.067, abs=0.002)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 def test_areas_of_constant_curves(dtype):
-    one = faithfulness_areas(CIRCUIT_SHARES, torch.ones(10, dtype=dtype))
+    one = faithfulness_areas(SHARES, torch.ones(10, dtype=dtype))
     assert one.cpr.item() == pytest.approx(0.999)
     assert one.cmd == one.cmd_log == 0
     assert one.cpr_log.item() == pytest.approx(1)
-    over = faithfulness_areas(CIRCUIT_SHARES, torch.full((10,), 1.5, dtype=dtype))
+    over = faithfulness_areas(SHARES, torch.full((10,), 1.5, dtype=dtype))
     assert over.cpr.item() == pytest.approx(0.999 * 1.5)
     assert over.cmd.item() == pytest.approx(0.999 / 2)  # too much is as far from the model as too little
     assert over.cmd_log.item() == pytest.approx(0.5)
@@ -81,8 +81,8 @@ def test_areas_are_numpys_trapezoids():
 
 
 def test_small_graphs_have_a_floor():
-    assert circuit_sizes(CIRCUIT_SHARES, 81).tolist() == [0, 0, 0, 0, 1, 4, 8, 16, 40, 81]
-    assert circuit_sizes(CIRCUIT_SHARES, 123_211).tolist() == [
+    assert circuit_sizes(SHARES, 81).tolist() == [0, 0, 0, 0, 1, 4, 8, 16, 40, 81]
+    assert circuit_sizes(SHARES, 123_211).tolist() == [
         123,
         246,
         616,
@@ -95,9 +95,9 @@ def test_small_graphs_have_a_floor():
         123211,
     ]
     assert circuit_sizes([0.29], 100).tolist() == [29]  # though 0.29 * 100 is below 29 in binary
-    floor = least_areas(CIRCUIT_SHARES, 81)
+    floor = least_areas(SHARES, 81)
     assert floor.cmd.item() == pytest.approx(0.009 + 0.01 / 2)  # all of .001 to .01, half of .01 to .02
-    assert least_areas(CIRCUIT_SHARES, 1000).cmd == 0
+    assert least_areas(SHARES, 1000).cmd == 0
 
 
 @pytest.mark.parametrize("levels", [None, 2, 4], ids=["no ties", "2 levels", "4 levels"])

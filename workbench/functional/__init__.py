@@ -6,7 +6,6 @@ from typing import Any
 _WHERE = {
     "AttentionScores": "patterns",
     "BIAS_SPLITS": "decompx",
-    "CIRCUIT_SHARES": "circuit_scores",
     "CIRCULAR_TRAITS": "patches",
     "CloudScore": "cloud_scores",
     "Completeness": "circuit_checks",
@@ -28,6 +27,7 @@ _WHERE = {
     "PatchTraits": "patches",
     "PictureQuality": "projection_quality",
     "Projection": "projection",
+    "SHARES": "circuit_scores",
     "STAGES": "joint_embedding",
     "STATISTICS": "joint_embedding",
     "ScoreAgreement": "circuit_scores",

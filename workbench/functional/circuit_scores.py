@@ -17,7 +17,7 @@ from workbench.functional.correlation import pearson
 
 LEAST_GAP = 1e-6
 """A gap this small beside the larger of the two metrics is rounding of single precision."""
-CIRCUIT_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """MIB's circuit sizes, as shares of all edges."""
 
 
