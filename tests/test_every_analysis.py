@@ -25,6 +25,9 @@ HOSTILE = "<img src=x onerror=alert(1)></script> $x$"
 FEW = {"inputs": 6, "points": 120}
 """How much of a corpus is enough to show something."""
 
+OF_A_TASK = {"examples": 4, "anyway": True}
+"""How an analysis of a task is asked for where the model need not be able to do it."""
+
 model_of = cache(tiny_model)
 
 
@@ -43,6 +46,7 @@ def example(name: str, family: str, prompt: str | None = None) -> dict:
     by_kind = {
         "prompt": prompt or example_input(family),
         "corpus": "example",
+        "task": "induction",
         "interventions": (site,),
         "sites": (site,),
         "layer": 0,
@@ -51,13 +55,15 @@ def example(name: str, family: str, prompt: str | None = None) -> dict:
         "seed": 0,
     }
     for p in registry.get(name).params:
-        if p.required or p.kind in ("interventions", "sites"):
+        if p.required or p.kind in ("interventions", "sites", "task"):
             value = by_kind[p.kind]
             values[p.name] = (value,) if p.type is tuple and p.kind == "prompt" else value
             if p.kind == "prompt" and p is not registry.get(name).prompt and model.reads == "text":
                 values[p.name] = turned(value)
         if p.name in FEW and any(q.kind == "corpus" for q in registry.get(name).params):
             values[p.name] = FEW[p.name]
+        if p.name in OF_A_TASK and any(q.kind == "task" for q in registry.get(name).params):
+            values[p.name] = OF_A_TASK[p.name]
     return values
 
 
@@ -298,7 +304,7 @@ def test_has_a_page(name, family):
     for p in registry.get(name).params:
         if p.name in values:
             value = values[p.name]
-            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            text = ",".join(value) if isinstance(value, tuple) else str(value).lower() if value is True else str(value)
             app.query_params["prompt" if p is registry.get(name).prompt else p.name] = text
     app.run()
     assert not app.exception, app.exception
