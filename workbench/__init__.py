@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         testing as testing,
     )
     from workbench.activations import Activations as Activations, estimate as estimate
+    from workbench.analyses.circuits.direction_steering import steering as steering
     from workbench.capture import capture as capture
     from workbench.circuits.graph import circuit_graph as circuit_graph
     from workbench.circuits.graph_data import CircuitGraph as CircuitGraph
@@ -137,6 +138,7 @@ __all__ = [
     "reading",
     "report",
     "reporting",
+    "steering",
     "studies",
     "task",
     "tasks",
@@ -147,6 +149,7 @@ __all__ = [
 
 _HOME = {
     "activations": ("Activations", "estimate"),
+    "analyses.circuits.direction_steering": ("steering",),
     "capture": ("capture",),
     "circuits.graph": ("circuit_graph",),
     "circuits.graph_data": ("CircuitGraph",),
