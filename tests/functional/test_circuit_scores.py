@@ -191,18 +191,33 @@ def test_first_appearance_by_hand():
         first_appearance(present, lasting=0)
 
 
-def test_the_smallest_size_of_a_growing_curve():
-    for true in (1, 2, 63, 64, 100):
-        size, tried = smallest_size(lambda n, true=true: 0.8 if n >= true else 0.1, 100)
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_the_smallest_size_of_a_growing_curve(at_once):
+    for true in range(1, 101):
+        asked = []
+
+        def curve(sizes, true=true, asked=asked):
+            asked.extend(sizes)
+            return [0.8 if n >= true else 0.1 for n in sizes]
+
+        size, tried = smallest_size(curve, 100, at_once=at_once)
         assert size == true
-        assert len(tried) <= 8
-        assert tried[size] == 0.8
-    assert smallest_size(lambda n: 0.79, 100) == (None, {100: 0.79})
-    assert smallest_size(lambda n: math.nan, 100)[0] is None
-    size, tried = smallest_size(lambda n: n / 10, 10, least=9)
+        assert len(asked) == len(set(asked)) == len(tried)
+        assert len(asked) <= {1: 8, 3: 13, 8: 25}[at_once]
+        size, _ = smallest_size(curve, 100, at_once=at_once, known={n: 0.8 if n >= true else 0.1 for n in (30, 60)})
+        assert size == true
+
+
+def test_the_smallest_size_where_there_is_none_or_little_room():
+    assert smallest_size(lambda sizes: [0.79] * len(sizes), 100) == (None, {100: 0.79})
+    assert smallest_size(lambda sizes: [math.nan] * len(sizes), 100)[0] is None
+    size, tried = smallest_size(lambda sizes: [n / 10 for n in sizes], 10, least=9)
     assert (size, set(tried)) == (9, {9, 10})
+    bumpy = {1: 0.1, 2: 0.9, 3: 0.2, 4: 0.3, 5: 1.0, 6: 1.0}
+    size, tried = smallest_size(lambda sizes: [bumpy[n] for n in sizes], 6)
+    assert tried[size] >= 0.8 > max((tried[n] for n in tried if n < size), default=0)
     with pytest.raises(BadInput, match="from 1 on"):
-        smallest_size(lambda n: 1.0, 0)
+        smallest_size(lambda sizes: [1.0], 0)
 
 
 def test_neurons_count_as_parts_of_their_node():

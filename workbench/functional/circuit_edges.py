@@ -77,6 +77,7 @@ def greedy_order(
         ends.append(int(joining[source]))
         pos, number = divmod(source, n_sources)
         open_slots((reach.before(pos, into[:, number]) & (opened == NEVER)).nonzero())
+        closed[pos, number] = 0
     return _taken_in_turn(rank, opened, ends)
 
 

@@ -4,7 +4,7 @@ References: Mueller et al. (2025), "MIB: A Mechanistic Interpretability Benchmar
 (2024), "LLM Circuit Analyses Are Consistent Across Training and Scale" (overlap over checkpoints, smoothing).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -176,24 +176,38 @@ def first_appearance(present: Bool[Tensor, "time *rest"], lasting: int = 1) -> I
 
 
 def smallest_size(
-    faithfulness: Callable[[int], float], most: int, target: float = 0.8, least: int = 1
+    faithfulness: Callable[[list[int]], Sequence[float]],
+    most: int,
+    target: float = 0.8,
+    *,
+    least: int = 1,
+    at_once: int = 3,
+    known: Mapping[int, float] | None = None,
 ) -> tuple[int | None, dict[int, float]]:
-    """The size at which a circuit comes to `target`, by halving the interval; None where `most` edges are too few.
+    """The size at which circuits come to `target`, by narrowing the interval; None where `most` edges are too few.
 
-    Also every size that was tried, with its faithfulness. As few as log2(most) circuits are run, so where
-    faithfulness does not grow with size there may be smaller ones that reach the target too.
+    `faithfulness` gives the values of some sizes, `at_once` of them at a time; `known` has those that need not be
+    asked for. Also gives every size with its value. Of the sizes tried, the one found is the smallest that comes to
+    the target and all below it stay short; where faithfulness does not grow with size, smaller ones between may too.
     """
-    if not 1 <= least <= most:
-        raise BadInput(f"Sizes are from 1 on, the least not above the most: not {least} and {most}.")
-    tried = {most: faithfulness(most)}
+    if not 1 <= least <= most or at_once < 1:
+        raise BadInput(f"Sizes are from 1 on, the least not above the most, some at a time: not {least} to {most}.")
+    tried = dict(known or {})
+
+    def try_out(sizes: list[int]) -> None:
+        asked = [size for size in sizes if size not in tried]
+        tried.update(zip(asked, map(float, faithfulness(asked)), strict=True) if asked else ())
+
+    try_out([most])
     if not tried[most] >= target:  # NaN too
         return None, tried
-    low, high = least, most
-    while low < high:
-        middle = (low + high) // 2
-        tried[middle] = faithfulness(middle)
-        low, high = (low, middle) if tried[middle] >= target else (middle + 1, high)
-    return high, tried
+    while True:
+        high = min(size for size, value in tried.items() if value >= target and least <= size <= most)
+        low = max((size + 1 for size in tried if least <= size < high), default=least)
+        if low >= high:
+            return high, tried
+        step = (high - low) / (at_once + 1)
+        try_out(sorted({min(low + int(step * i), high - 1) for i in range(1, at_once + 1)}))
 
 
 def _is_single(x: Tensor) -> bool:
