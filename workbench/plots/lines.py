@@ -20,8 +20,12 @@ def lines(
     x_labels: str | None = None,
     title: str = "",
     markers: bool = True,
+    log_x: bool = False,
 ) -> "go.Figure":
-    """`y` against `x`, one line per value of `color`; `x_labels` is a column of tick text (tokens, site names)."""
+    """`y` against `x`, one line per value of `color`; `x_labels` is a column of tick text (tokens, site names).
+
+    `log_x` gives each factor of `x` the same width; `x` is then a number above 0.
+    """
     import plotly.graph_objects as go
 
     categorical = x_labels is not None or not all(isinstance(v, int | float) for v in frame[x])
@@ -41,4 +45,6 @@ def lines(
     if color is not None:
         figure.update_layout(legend={"title": {"text": sentence(color)}})
     figure.update_xaxes(title=sentence(x), **(ticks(frame, x, x_labels, most=THIN) if at else {}))
+    if log_x:
+        figure.update_xaxes(type="log")
     return figure.update_yaxes(title=sentence(y))

@@ -1,0 +1,52 @@
+"""One way in to every method that scores edges: gradients, exact patching, ACDC, nodes, and what has seen no task."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.circuits.edge_scores import Method, Replace as Replace, Rule as Rule, edge_scores
+from workbench.circuits.exact import exact_scores
+from workbench.circuits.graph import CircuitGraph
+from workbench.circuits.judging import ordered_edges
+from workbench.circuits.split import Wiring
+from workbench.errors import UnknownName
+
+Finder = Literal["eap-ig", "eap", "eap-ig-activations", "clean-corrupted", "exact", "random"]
+GRADIENTS: dict[str, Method] = {name: name for name in get_args(Method)}
+
+
+def found_scores(
+    wiring: Wiring,
+    pairs: Sequence[Any],
+    metric: str,
+    method: Finder,
+    *,
+    steps: int = 5,
+    rule: Rule = "midpoint",
+    replace: Replace = "corrupted",
+    threshold: float = 0.01,
+    seed: int = 0,
+) -> tuple[Float[Tensor, "source slot"], Int[Tensor, "edge"] | None]:
+    """Scores of all edges by one method, and the order of edges where the method itself gives one."""
+    if method in GRADIENTS:
+        way = GRADIENTS[method]
+        return edge_scores(wiring, pairs, metric, method=way, steps=steps, rule=rule, replace=replace), None
+    if method == "exact":
+        return exact_scores(wiring, pairs, metric, replace=replace), None
+    if method == "random":
+        return random_scores(wiring.graph, seed), None
+    raise UnknownName("method", method, get_args(Finder))
+
+
+def random_scores(graph: CircuitGraph, seed: int) -> Float[Tensor, "source slot"]:
+    """Scores that know nothing: the same for the same seed, NaN where there is no edge."""
+    drawn = torch.rand(graph.exists.shape, generator=torch.Generator().manual_seed(seed))
+    return drawn.masked_fill(~graph.exists, torch.nan)
+
+
+def random_orders(graph: CircuitGraph, select: str, draws: int, seed: int) -> list[Int[Tensor, "edge"]]:
+    """Orders of edges by random scores, selected as the others are."""
+    return [ordered_edges(graph, random_scores(graph, seed + 1 + i), select) for i in range(draws)]
