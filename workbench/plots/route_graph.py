@@ -31,13 +31,11 @@ def route_graph(lines: "pd.DataFrame", marks: "pd.DataFrame", *, tokens: Sequenc
 
     figure = go.Figure()
     lines = lines.assign(width=np.ceil(np.clip(lines["contribution"].to_numpy(dtype=float), 0, 1) * _WIDTHS))
-    for kind, colour in COLOURS.items():
-        for width in range(1, _WIDTHS + 1):
-            chosen = lines.query("kind == @kind and width == @width")
-            if len(chosen):
-                x, y = _paths(chosen)
-                line = {"width": 0.5 + 0.9 * width, "color": colour}
-                figure.add_scatter(x=x, y=y, mode="lines", line=line, opacity=0.4 + 0.06 * width, hoverinfo="skip")
+    looks: Any = lines.groupby(["kind", "width"])
+    for (kind, width), chosen in looks:
+        x, y = _paths(chosen)
+        line = {"width": 0.5 + 0.9 * width, "color": COLOURS[kind]}
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, opacity=0.4 + 0.06 * width, hoverinfo="skip")
     if len(lines):  # where a line is hovered: a mark in its middle that is not seen
         x, y = _paths(lines)
         figure.add_scatter(
