@@ -59,9 +59,8 @@ def held_on_neutral(
         at = torch.tensor([model.answer_position(batch)], device=model.device)
         prompts = run_prompts(model, batch, at)
         states = prompts.states(layer)
-        before = prompts.logits(layer, states[None])
-        after = prompts.logits(layer, _held(states, direction, values))
-        found.append(functional.kl_divergence(before.expand_as(after), after))
+        before, *after = prompts.logits(layer, torch.cat([states[None], _held(states, direction, values)]))
+        found.append(torch.stack([functional.kl_divergence(before, one) for one in after]))
     return torch.stack(found) if found else values.new_zeros(0, len(values))
 
 
