@@ -1,0 +1,5 @@
+"""One circuit over the steps of training."""
+
+
+def history(*args):
+    pass

@@ -1,0 +1,72 @@
+// Where everything of a circuit is drawn: layers upward, heads in columns, the MLPs in a column of their own at the right.
+const GAP = 16, MARK = 18, BESIDE = 26; // right of all columns, for what goes from the input straight to the logits
+
+function places({ marks, edges, layers, columns, mlps, apart }, room) {
+  const used = [...new Set(marks.map((mark) => mark.layer))].filter((layer) => layer >= 0 && layer < layers).sort((a, b) => a - b);
+  const left = 62, right = mlps ? 86 : 40;
+  const wide = columns + (mlps ? 1.4 : 0) + Math.max(0, ...marks.filter((mark) => mark.kind === "neuron").map((mark) => mark.column - columns - 0.4));
+  const across = Math.max(38, Math.min(104, (room - left - right) / wide));
+  const up = Math.max(40, Math.min(92, 560 / Math.max(1, used.length)));
+  const box = Math.min(46, across * 0.74);
+  const rows = new Map(), gaps = [];
+  let y = -up * 0.62;
+  used.forEach((layer, i) => {
+    if (layer > (i ? used[i - 1] + 1 : 0)) { gaps.push([y + up * 0.36 - GAP / 2, i ? used[i - 1] + 1 : 0, layer - 1]); y -= GAP; }
+    rows.set(layer, y);
+    y -= up;
+  });
+  if (!used.length || used[used.length - 1] < layers - 1) {
+    gaps.push([y + up * 0.36 - GAP / 2, used.length ? used[used.length - 1] + 1 : 0, layers - 1]);
+    y -= GAP;
+  }
+  const top = y + up * 0.1, x = (column) => left + across * ((column >= columns ? column + 0.4 : column) + 0.5);
+  const end = x(columns - 1 + (mlps ? 1 : 0)) + across / 2;
+  const place = (mark) => {
+    if (mark.kind === "input" || mark.kind === "logits") {
+      return { x: (left + end + BESIDE) / 2, y: mark.kind === "input" ? 0 : top, width: end + BESIDE - left, height: MARK };
+    }
+    const base = rows.get(mark.layer);
+    if (mark.kind === "kv") return { x: x(mark.column), y: base + MARK / 2 + 6, width: across * (mark.span - 1) + box, height: 7 };
+    if (mark.kind === "mlp") return { x: x(mark.column), y: base - up * 0.42, width: box, height: MARK };
+    if (mark.kind === "neuron") return { x: x(mark.column), y: base - up * 0.42, width: box * 0.9, height: MARK - 4 };
+    if (mark.kind === "group") return { x: x(mark.column), y: base - up * 0.2, width: Math.max(box, 16 + 6.6 * mark.text.length), height: MARK + 6 };
+    return { x: x(mark.column), y: base, width: box, height: MARK };
+  };
+  const at = marks.map(place);
+  const shared = marks.some((mark) => mark.kind === "kv");
+  const port = (mark, box, kind) => {
+    const shift = mark.kind === "kv" ? [0, -0.18, 0.18][kind] ?? 0 : mark.kind === "head" && apart && !shared ? [-0.3, 0, 0.3][kind] ?? 0 : 0;
+    return [box.x + shift * box.width, box.y + box.height / 2];
+  };
+
+  // A curve keeps to the gutters between columns where it would else run through the marks of a column.
+  const curve = ([from, to, kind], i) => {
+    const start = at[from], stop = at[to], sway = ((i * 37) % 13 - 6) / 6, side = (from * 7 + to * 3) % 2 ? 1 : -1;
+    let [x2, y2] = port(marks[to], stop, kind), x1 = start.x, y1 = start.y - start.height / 2;
+    const gutter = side * across * (0.46 + 0.05 * sway);
+    const fromBar = marks[from].kind === "input", toBar = marks[to].kind === "logits";
+    if (fromBar && toBar) { x1 = x2 = end + BESIDE / 2; return line([x1, y1], [x1, y1 - 20], [x1, y2 + 20], [x1, y2]); }
+    if (fromBar) {
+      x1 = Math.min(end - 4, Math.max(left + 4, x2 + gutter));
+      return line([x1, y1], [x1, y1 + (y2 - y1) * 0.8], [x2, y2 + Math.min(46, (y1 - y2) * 0.5)], [x2, y2]);
+    }
+    if (toBar) {
+      x2 = Math.min(end - 4, Math.max(left + 4, x1 + gutter));
+      return line([x1, y1], [x1, y1 - Math.min(46, (y1 - y2) * 0.5)], [x2, y2 + (y1 - y2) * 0.8], [x2, y2]);
+    }
+    const rise = y1 - y2, reach = Math.max(16, Math.abs(rise) * 0.42);
+    const near = Math.abs(x2 - x1) < across * 0.55, far = Math.abs(rise) > up * 1.1;
+    const bow = !(near && far) ? 0 : marks[from].kind === "mlp" ? 22 + Math.min(72, rise * 0.12) : side * across * (0.62 + 0.1 * sway);
+    return line([x1, y1], [x1 + bow, y1 - reach], [x2 + bow, y2 + reach], [x2, y2]);
+  };
+  const empty = used.flatMap((layer) => Array.from({ length: columns }, (_, column) => [x(column), rows.get(layer)]));
+  return {
+    at, gaps, rows, empty, curves: edges.map(curve), left, labels: left - 14,
+    frame: { x: 0, y: top - 26, width: end + BESIDE + (mlps ? 60 : 14), height: 52 - top },
+  };
+}
+
+const line = (...points) => {
+  const [a, b, c, d] = points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`);
+  return `M${a}C${b} ${c} ${d}`;
+};
