@@ -1,0 +1,120 @@
+"""Information flow routes: which edges a threshold keeps, what the browser is sent, what stands beside the picture."""
+
+from collections import Counter, defaultdict
+from functools import cache
+
+import numpy as np
+import pytest
+
+import workbench
+from apps.views import routes_graph as graph
+from apps.views.routes_figure import route_figure
+from apps.views.routes_parts import drawn
+from workbench.testing import tiny_model
+
+PROMPT = "the cat sat. the cat"
+ATTENTION, RESIDUAL, BIAS, MLP, PASSING = range(5)
+
+
+@pytest.fixture(scope="module", params=["micro", "gpt2", "neox"])
+def found(request):
+    model = workbench.load("micro") if request.param == "micro" else tiny_model(request.param)
+    return workbench.routes(model, PROMPT, threshold=0.01, norm="l2")
+
+
+@cache
+def sums_of(found) -> dict[tuple, list[tuple]]:
+    """All parts above the floor, by the sum that they are in: (state or middle, layer, position) -> [(part, share)]."""
+    sums = defaultdict(list)
+    one = found.residual_mlp is None
+    columns = ("layer", "query", "key", "head", "weight")
+    for layer, q, k, head, share in zip(*(getattr(found, f"head_edge_{n}").tolist() for n in columns), strict=True):
+        sums["state" if one else "middle", layer, q].append(((ATTENTION, layer, q, k), share, head))
+    for kind, values, last in (
+        (RESIDUAL, found.residual, one),
+        (BIAS, found.bias_attn, one),
+        (MLP, found.mlp, True),
+        (PASSING, found.residual_mlp, True),
+    ):
+        for layer, q in np.ndindex(0 if values is None else values.shape[0], len(found.tokens)):
+            sums["state" if last else "middle", layer, q].append(((kind, layer, q, q), values[layer, q].item(), -1))
+    return sums
+
+
+@cache
+def walked(found, threshold: float, *, renormalise: bool) -> dict[tuple, float]:
+    """The route by walking down from the last state, sum by sum: edge -> contribution, heads together."""
+    sums, one = sums_of(found), found.residual_mlp is None
+    edges, waiting, seen = Counter(), [("state", found.n_layers - 1, found.position)], set()
+    while waiting:
+        here = waiting.pop()
+        if here in seen or here[1] < 0:
+            continue
+        seen.add(here)
+        kept = [entry for entry in sums[here] if entry[1] > threshold]
+        total = sum(share for _, share, _ in kept) if renormalise else 1
+        for part, share, _ in kept:
+            kind, layer, _, key = part
+            if kind == BIAS:
+                continue
+            edges[part] += share / total
+            below = ("middle", layer, key) if kind in (MLP, PASSING) and not one else ("state", layer - 1, key)
+            waiting.append(below)
+    return dict(edges)
+
+
+@pytest.mark.parametrize("renormalise", [True, False])
+def test_each_threshold_keeps_what_a_walk_from_the_last_state_meets(found, renormalise):
+    route = drawn(found, renormalise=renormalise)
+    assert route.counts == found.n_kept.tolist() and route.counts[0] > route.counts[-1] > 0
+    for i, threshold in enumerate(route.thresholds):
+        kept = np.flatnonzero(route.stays > i)
+        names = [tuple(column[j].item() for column in (route.kind, route.layer, route.query, route.key)) for j in kept]
+        shares = dict(zip(names, route.shares[kept, i].tolist(), strict=True))
+        assert shares == pytest.approx(walked(found, threshold, renormalise=renormalise), abs=1e-6)
+
+
+def test_the_browser_is_sent_the_edges_that_hold_longest_and_their_largest_heads(found, monkeypatch):
+    route = drawn(found, renormalise=False)
+    view = graph.View(threshold=0.03, divided=False, few=True, selected="s1.2", answer="x")
+    monkeypatch.setattr(graph, "MOST", 9)
+    data = graph.graph_data(route, ["<b>", *found.tokens[1:]], found.n_layers, view)
+    assert data["tokens"][0] == {"text": "<b>", "whole": "<b>"} and data["at"] == 2 and data["one"] == route.one_sum
+    assert (data["target"], data["selected"], data["counts"]) == (found.position, "s1.2", route.counts)
+    sent = [tuple(edge[:4]) for edge in data["edges"]]
+    by_hold = sorted(walked(found, 0.01, renormalise=False), key=lambda edge: -holds(found, edge))
+    assert {holds(found, edge) for edge in sent} == {holds(found, edge) for edge in by_hold[: len(sent)]}
+    for kind, layer, query, key, stays, share, *heads in data["edges"]:
+        assert stays == sum(holds(found, (kind, layer, query, key)) > i / 100 for i in range(1, 11)) > 0
+        first = share[0] if isinstance(share, list) else share
+        assert first == pytest.approx(walked(found, 0.01, renormalise=False)[kind, layer, query, key], rel=6e-3)
+        if kind == ATTENTION:
+            each = {head: s for part, s, head in sums_at(found, layer, query) if part == (kind, layer, query, key)}
+            assert [head for head, _ in heads[0]] == sorted(each, key=lambda head: -each[head])[:3]
+
+
+def sums_at(found, layer: int, query: int) -> list[tuple]:
+    return sums_of(found)["state" if found.residual_mlp is None else "middle", layer, query]
+
+
+def holds(found, edge: tuple) -> float:
+    """The largest share that some part has, below which a walk meets the edge."""
+    shares = sorted({share for parts in sums_of(found).values() for _, share, _ in parts}, reverse=True)
+    low, high = 0, len(shares) - 1
+    while low < high:  # the first (largest) share at which the edge is not yet met, from above
+        middle = (low + high) // 2
+        if edge in walked(found, shares[middle] - 1e-9, renormalise=False):
+            high = middle
+        else:
+            low = middle + 1
+    return shares[low]
+
+
+def test_the_file_shows_the_columns_and_edges_of_the_screen(found):
+    route = drawn(found, renormalise=True)
+    figure = route_figure(route, found.tokens, found.n_layers, 0.05, few=True, title="<b>a</b>")
+    kept = route.held > 0.05
+    columns = sorted({*route.query[kept].tolist(), *route.key[kept].tolist(), found.position})
+    assert len(figure.layout.xaxis.ticktext) == len(columns)
+    lines = sum(np.isnan(trace.y).sum() for trace in figure.data if trace.mode == "lines")
+    assert lines == kept.sum() == route.counts[4] and "<b>" not in figure.layout.title.text
