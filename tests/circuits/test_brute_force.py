@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.circuits.brute_force import answer, circuit, edges_of, exact, gradient_scores, run, split_by_hand
-from workbench.circuits.graph_of import circuit_graph
+from workbench.circuits.graph import circuit_graph
 from workbench.testing import tiny_model
 
 FAMILIES = ("micro", "gpt2", "llama", "neox")
