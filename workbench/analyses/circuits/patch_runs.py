@@ -33,10 +33,17 @@ class Base:
     @property
     def rows_at_once(self) -> int:
         """How many changed runs go into one batch."""
-        sizes, length = self.model.main.sizes, max(value.shape[-1] for value in self.batch.values())
-        answers = 0 if self.calls is not None else 2 * self.model.vocab_size
-        held = 4 * length * (4 * length * sizes.n_heads + 24 * sizes.d_model + answers)
-        return max(1, min(MOST_ROWS, MOST_BYTES // held))
+        length = max(value.shape[-1] for value in self.batch.values())
+        return rows_at_once(self.model, length, whole=self.calls is None)
+
+
+def rows_at_once(model: LensModel, length: int, *, whole: bool = False) -> int:
+    """How many runs of a prompt of that length fit into one batch; `whole` ones give answers at every position."""
+    sizes = model.main.sizes
+    answers = 2 * model.vocab_size if whole else 0
+    return max(
+        1, min(MOST_ROWS, MOST_BYTES // (4 * length * (4 * length * sizes.n_heads + 24 * sizes.d_model + answers)))
+    )
 
 
 @torch.no_grad()
