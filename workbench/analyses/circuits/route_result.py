@@ -152,6 +152,15 @@ class Routes(Result, kind="routes"):
         """
         return route_frames.edges(self.route(threshold, position=position))
 
+    def edge_heads(self, layer: int, query: int, key: int) -> "pd.DataFrame":
+        """The heads of one attention edge, the largest share first; those at or below `floor` are not among them."""
+        import pandas as pd
+
+        here = (self.head_edge_layer == layer) & (self.head_edge_query == query) & (self.head_edge_key == key)
+        shares = self.head_edge_weight[here]
+        order = shares.argsort(descending=True, stable=True)
+        return pd.DataFrame({"head": self.head_edge_head[here][order].tolist(), "share": shares[order].tolist()})
+
     @property
     def edge_layer(self) -> Int[Tensor, "edge"]:
         """Layers of the attention edges on the route at `threshold`, heads summed."""
