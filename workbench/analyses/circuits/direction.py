@@ -164,8 +164,9 @@ def _difference(runs: Sequence[PairRuns], layer: int) -> Tensor | None:
 def _learned(runs: Sequence[PairRuns], layer: int, start: Tensor, steps: int, lr: float) -> functional.LearnedSubspace:
     """The direction whose exchange makes each prompt's metric its partner's, from `start` on."""
     values = measured(runs)
-    gap = (values[0] - values[1]).mean()
-    if not _defined(values.mean(1)):
+    clean, corrupted = values.mean(1)
+    gap = clean - corrupted
+    if functional.normalised_faithfulness(clean, clean, corrupted).isnan():
         raise BadInput("Clean and corrupted prompts have the same metric on the mean: there is no gap to carry.")
 
     def loss(basis: Tensor) -> Tensor:
@@ -192,17 +193,11 @@ def _effects(
     clean, corrupted = values.mean(1)
     bases = [None if one is None else one[:, None] for one in directions]
     found = exchanged(runs, layer, bases)  # (way, kind, pair)
-    denoised, noised = found.mean(-1)
-    gap = clean - corrupted if _defined(values.mean(1)) else clean * torch.nan
-    effects = torch.stack([(denoised - corrupted) / gap, (clean - noised) / gap], -1)
+    carried = functional.normalised_faithfulness(found.mean(-1), clean, corrupted)  # (way, kind)
+    effects = torch.stack([carried[0], 1 - carried[1]], -1)
     there, middle = _with_gap(runs), values.mean(0)
     over = torch.stack([found[0] > middle, found[1] < middle])[..., there]
     return effects.cpu(), over.double().mean((0, 2)).float().cpu()
-
-
-def _defined(means: Float[Tensor, "run"]) -> bool:
-    clean, corrupted = means.tolist()
-    return abs(clean - corrupted) > _NO_GAP * max(abs(clean), abs(corrupted), _NO_GAP)
 
 
 def _with_gap(runs: Sequence[PairRuns]) -> Tensor:
