@@ -22,6 +22,7 @@ OWN = {
     "qk_head": ("QK head", ":material/scatter_plot:"),
     "qk_weights": ("QK weights", ":material/line_weight:"),
     "ablate": ("Ablate", ":material/content_cut:"),
+    "circuit": ("Circuit", ":material/polyline:"),
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
 
@@ -42,6 +43,11 @@ OPTIONS = {
     | {"point", "selected", "isolated", "alike"},
     "qk_weights": frozenset({"attention", "fold", "number", "tiles", "sort", "lowest", "locked", "of"}),
     "ablate": frozenset({"attention", "operation", "sites", "token", "position"}),
+    "circuit": frozenset(
+        {"task", "method", "metric", "replace", "select", "slots", "examples", "steps", "rule", "shares", "threshold"}
+        | {"absolute", "draws", "seed", "anyway", "ran", "size", "apart", "pinned", "names", "groups", "below", "find"}
+        | {"against", "step"}
+    ),
 }
 """What the address of such a page may say beside the model and the prompt."""
 

@@ -13,7 +13,7 @@ from workbench.index import index
 MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 PROMPT = "the cat sat. the cat"
 NAMES = [*OWN, *(f"analysis-{name}" for name in index().analyses)]
-WITH_PROMPT = [name for name in NAMES if name not in (*READ_MANY, "qk_weights")]
+WITH_PROMPT = [name for name in NAMES if name not in (*READ_MANY, "qk_weights", "circuit")]
 
 
 @pytest.fixture
