@@ -3,18 +3,23 @@
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench import functional
+from workbench.circuits.acdc import acdc_circuit
+from workbench.circuits.baselines import random_scores, weight_scores
 from workbench.circuits.edge_scores import Method, Replace as Replace, Rule as Rule, edge_scores
 from workbench.circuits.exact import exact_scores
 from workbench.circuits.graph import CircuitGraph
 from workbench.circuits.judging import ordered_edges
+from workbench.circuits.node_scores import node_attributions, spread_to_edges
 from workbench.circuits.split import Wiring
 from workbench.errors import UnknownName
 
-Finder = Literal["eap-ig", "eap", "eap-ig-activations", "clean-corrupted", "exact", "random"]
+Finder = Literal[
+    "eap-ig", "eap", "eap-ig-activations", "clean-corrupted", "exact", "acdc", "nodes", "weights", "random"
+]
 GRADIENTS: dict[str, Method] = {name: name for name in get_args(Method)}
 
 
@@ -30,21 +35,27 @@ def found_scores(
     threshold: float = 0.01,
     seed: int = 0,
 ) -> tuple[Float[Tensor, "source slot"], Int[Tensor, "edge"] | None]:
-    """Scores of all edges by one method, and the order of edges where the method itself gives one."""
+    """Scores of all edges by one method, and the order of edges where the method itself gives one.
+
+    eap, eap-ig, eap-ig-activations, clean-corrupted: `edge_scores`. exact: a run for each edge (`exact_scores`).
+    acdc: a run for most edges, its order that of how far the answers moved (`acdc_circuit`). nodes: each edge has its
+    source's score (`node_attributions`). weights, random: no task is seen (`weight_scores`, `random_scores`).
+    """
     if method in GRADIENTS:
         way = GRADIENTS[method]
         return edge_scores(wiring, pairs, metric, method=way, steps=steps, rule=rule, replace=replace), None
     if method == "exact":
         return exact_scores(wiring, pairs, metric, replace=replace), None
+    if method == "acdc":
+        rises = acdc_circuit(wiring, pairs, metric, threshold=threshold, replace=replace).rises.cpu()
+        return rises, functional.top_order(rises, wiring.graph.exists, absolute=False)
+    if method == "nodes":
+        return spread_to_edges(wiring.graph, node_attributions(wiring, pairs, metric, replace=replace)), None
+    if method == "weights":
+        return weight_scores(wiring), None
     if method == "random":
         return random_scores(wiring.graph, seed), None
     raise UnknownName("method", method, get_args(Finder))
-
-
-def random_scores(graph: CircuitGraph, seed: int) -> Float[Tensor, "source slot"]:
-    """Scores that know nothing: the same for the same seed, NaN where there is no edge."""
-    drawn = torch.rand(graph.exists.shape, generator=torch.Generator().manual_seed(seed))
-    return drawn.masked_fill(~graph.exists, torch.nan)
 
 
 def random_orders(graph: CircuitGraph, select: str, draws: int, seed: int) -> list[Int[Tensor, "edge"]]:

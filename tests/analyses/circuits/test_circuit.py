@@ -106,3 +106,13 @@ def test_frame_has_every_edge_once_best_first():
     assert "81 edges" in text
     assert len(table) == 8
     assert len(found().figure().data) == 2
+
+
+@pytest.mark.parametrize("method", ["exact", "acdc", "nodes", "weights", "eap-ig-activations"])
+def test_every_method_makes_circuits(method):
+    result = workbench.circuit(micro(), "induction", method=method, examples=7, shares=SHARES, draws=0)
+    graph = result.graph
+    assert graph.n_unscored == 0
+    assert result.faithfulness[-1].item() == pytest.approx(1.0, abs=1e-4)
+    if method in ("exact", "acdc", "eap-ig-activations"):  # nodes tell no edges apart, weights know of no task
+        assert result.faithfulness[1] > 0.9
