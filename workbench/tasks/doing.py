@@ -57,7 +57,7 @@ def doable(model: "LensModel", task: Task, *, batch_size: int = 16) -> Doing:
         examples=len(task),
         why_not="",
     )
-    return replace(found, why_not=_why_not(found))
+    return replace(found, why_not=refusal(found))
 
 
 def answers(model: "LensModel", pair: Pair, which: str) -> torch.Tensor:
@@ -66,7 +66,8 @@ def answers(model: "LensModel", pair: Pair, which: str) -> torch.Tensor:
     return logits[torch.arange(len(pair), device=logits.device), pair.position.to(logits.device)].float()
 
 
-def _why_not(found: Doing) -> str:
+def refusal(found: Doing) -> str:
+    """Why these numbers are not enough to say that the model does the task; "" when they are."""
     from scipy.stats import binomtest
 
     n, right = found.examples, round(found.accuracy * found.examples)

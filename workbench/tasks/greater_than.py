@@ -25,7 +25,7 @@ def year_spans(reader: "Reader", random: Random) -> Iterator[Draft]:
     found, whole = words("lasting"), _two_digits(reader)
     while True:
         century, text = random.choice(CENTURIES), random.choice(found["templates"])
-        start = random.randrange(2, 99) if whole else random.randrange(10, 90)
+        start = random.randrange(2, 99) if whole else 10 * random.randrange(1, 9) + random.randrange(9)
         noun = random.choice(found["nouns"])
         numbers, at = (PAIRS, start) if whole else (DIGITS, start // 10)
         yield Draft(

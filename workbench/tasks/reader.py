@@ -76,11 +76,11 @@ class Reader:
         """(ids before, ids after) that the tokenizer puts around a text."""
         if self.tokenizer is None:
             return (), ()
-        for text in (self.text([number]) for number in self.vocabulary()):
+        for number in self.vocabulary():
+            text = self.text([number])
             (bare,), (whole,) = self.ids([text], special=False), self.ids([text])
-            for at in range(len(whole) * (len(bare) > 0)):
-                if whole[at : at + len(bare)] == bare:
-                    return whole[:at], whole[at + len(bare) :]
+            if bare == (number,) and whole.count(number) == 1:
+                return whole[: whole.index(number)], whole[whole.index(number) + 1 :]
         return (), ()
 
     def read(self, draft: Draft) -> Example:
