@@ -24,7 +24,9 @@ def micro():
 
 @cache
 def compared(**options):
-    return workbench.circuit_comparison(micro(), *NAMES, **{"examples": 10, "shares": SHARES, "draws": 3, **options})
+    return workbench.circuit_comparison(
+        micro(), NAMES[0], other=NAMES[1], **{"examples": 10, "shares": SHARES, "draws": 3, **options}
+    )
 
 
 def names_of(frame):
@@ -86,7 +88,9 @@ def test_copying_and_matching_are_two_circuits_of_the_same_heads():
 
 
 def test_a_task_and_itself_share_everything():
-    result = workbench.circuit_comparison(micro(), "induction", "induction", examples=8, shares=(0.1, 0.5), draws=4)
+    result = workbench.circuit_comparison(
+        micro(), "induction", other="induction", examples=8, shares=(0.1, 0.5), draws=4
+    )
     assert result.jaccard.tolist() == result.node_jaccard.tolist() == [1, 1]
     assert result.spearman == result.pearson == 1
     assert torch.equal(result.faithfulness[0], result.faithfulness[1])
@@ -96,7 +100,7 @@ def test_a_task_and_itself_share_everything():
 
 def test_two_methods_on_one_task():
     result = workbench.circuit_comparison(
-        micro(), "induction", "induction", examples=8, shares=(0.1,), draws=0, other_method="eap"
+        micro(), "induction", other="induction", examples=8, shares=(0.1,), draws=0, other_method="eap"
     )
     assert result.methods == ("eap-ig", "eap")
     x, y = (scores[~scores.isnan()].abs() for scores in result.scores)
@@ -154,7 +158,7 @@ def test_random_circuits_are_grown_alike():
 
 def test_what_cannot_be_compared():
     with pytest.raises(BadInput, match="does not do addition"):
-        workbench.circuit_comparison(micro(), "induction", "addition", examples=8)
+        workbench.circuit_comparison(micro(), "induction", other="addition", examples=8)
     with pytest.raises(BadInput, match="circuits of 82 cannot be taken"):
         compared().circuits(82)
     with pytest.raises(BadInput, match="shares"):

@@ -196,12 +196,12 @@ class CircuitComparison(Result, kind="circuit-comparison"):
         return " ".join([text, *self.notes]), self.overlap_frame()
 
 
-@analysis("circuit-comparison", needs=NEEDS | {"text"})
+@analysis("circuit-comparison", needs=NEEDS | {"text", "one-stack"})
 def circuit_comparison(
     model: LensModel,
     task: Annotated[TaskName, "The first task: by name, or a table of prompts"] = "induction",
-    other: Annotated[TaskName, "The second task"] = "induction-match",
     *,
+    other: Annotated[TaskName, "The second task"] = "induction-match",
     method: Annotated[Finder, "How edges are scored"] = "eap-ig",
     other_method: Annotated[Finder | None, "How those of the second task are scored; none: as the first's"] = None,
     metric: Annotated[Metric, "What is measured at the answer; task: each task's own"] = "task",
@@ -252,9 +252,7 @@ def circuit_comparison(
     faithfulness = torch.stack([run.faithfulness.float().view(masks.shape[:2]) for run in runs], 1)
     edges, nodes = masks.flatten(2), functional.kept_nodes(masks, graph.feeds)
     agreement = functional.score_agreement(*(x[graph.exists] for x in scores))
-    jaccard = functional.jaccard(
-        edges[:1].expand_as(edges), edges
-    ).float()  # (order, size), the first circuit with each
+    jaccard = functional.jaccard(edges[:1].expand_as(edges), edges).float()  # (order, size), each beside the first
     return CircuitComparison(
         tasks=(chosen[0].name, chosen[1].name),
         metrics=(chosen[0].metric, chosen[1].metric),
