@@ -185,7 +185,7 @@ def circuit(
     rule: Annotated[Rule, "Where on each step of the path gradients are taken"] = "midpoint",
     threshold: Annotated[float, Within(0, 1000), "acdc: how far the answers may move for an edge to go"] = 0.01,
     slots: Annotated[Slots, "Keys and values: one slot for each kv head, or for each query head"] = "kv-head",
-    examples: Annotated[int, Within(1, 10_000), "Examples of the task"] = 16,
+    examples: Annotated[int, Within(1, 10_000), "Examples of the task"] = 24,
     shares: Annotated[tuple[float, ...], Within(0, 1), "Sizes to judge, as shares of all edges"] = functional.SHARES,
     draws: Annotated[int, Within(0, 100), "Random orders of edges for comparison"] = 1,
     seed: Annotated[Seed, "Seed of the examples and of random orders"] = 0,
