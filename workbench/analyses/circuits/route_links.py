@@ -4,10 +4,12 @@ A part is kept when its own share is above the threshold and the sum that it is 
 has one number, the weakest link of the best chain that leads to it: it is on the route for every threshold below.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from torch import Tensor
 
 ATTENTION, RESIDUAL, BIAS, MLP, PASSING = range(5)
 """What a head brought from a position; the stream beside attention; the bias of W_O; the MLP; the stream beside it."""
@@ -76,3 +78,25 @@ class Links:
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(self.layer, kind="stable")
         return order, np.searchsorted(self.layer[order], np.arange(self.n_layers + 1))
+
+
+def links_of(looks: Sequence[Tensor], weights: Tensor, singles: Mapping[int, Tensor | None]) -> Links:
+    """Columns from those of heads' looks (layer, query, key, head) and their shares, and (layer, pos) shares by kind.
+
+    Kinds that are None are none of the model's; single shares of 0 were not computed, or are nothing.
+    """
+    residual, mlp, past = singles[RESIDUAL], singles[MLP], singles[PASSING]
+    assert residual is not None
+    columns = [np.stack([np.full(len(weights), ATTENTION), *(x.numpy() for x in looks)])]
+    shares = [weights.double().numpy()]
+    for kind, values in singles.items():
+        if values is not None:
+            layer, pos = (x.numpy() for x in (values > 0).nonzero(as_tuple=True))
+            columns.append(np.stack([np.full_like(pos, kind), layer, pos, pos, np.full_like(pos, -1)]))
+            shares.append(values.double().numpy()[layer, pos])
+    kind, layer, query, key, head = np.concatenate(columns, 1)
+    return Links(
+        kind=kind, layer=layer, query=query, key=key, head=head, share=np.concatenate(shares),
+        n_layers=residual.shape[0], n_positions=residual.shape[1],
+        stages=stages(mlps=mlp is not None, parallel=mlp is not None and past is None),
+    )  # fmt: skip

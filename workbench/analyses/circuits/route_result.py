@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench import plots
 from workbench.analyses.circuits import route_export, route_frames
-from workbench.analyses.circuits.route_links import ATTENTION, BIAS, KINDS, MLP, PASSING, RESIDUAL, Links, stages
+from workbench.analyses.circuits.route_links import BIAS, KINDS, MLP, PASSING, RESIDUAL, Links, links_of
 from workbench.errors import BadInput
 from workbench.results import Result
 
@@ -93,24 +93,8 @@ class Routes(Result, kind="routes"):
     @cached_property
     def links(self) -> Links:
         """All parts as columns."""
-        import numpy as np
-
-        columns = [
-            np.stack([np.full(len(self.head_edge_layer), ATTENTION), *(x.numpy() for x in self._head_columns)]),
-        ]
-        shares = [self.head_edge_weight.double().numpy()]
-        kinds = ((RESIDUAL, self.residual), (BIAS, self.bias_attn), (MLP, self.mlp), (PASSING, self.residual_mlp))
-        for kind, values in kinds:
-            if values is not None:
-                layer, pos = (x.numpy() for x in (values > 0).nonzero(as_tuple=True))
-                columns.append(np.stack([np.full_like(pos, kind), layer, pos, pos, np.full_like(pos, -1)]))
-                shares.append(values.double().numpy()[layer, pos])
-        kind, layer, query, key, head = np.concatenate(columns, 1)
-        return Links(
-            kind=kind, layer=layer, query=query, key=key, head=head, share=np.concatenate(shares),
-            n_layers=self.n_layers, n_positions=len(self.tokens),
-            stages=stages(mlps=self.mlp is not None, parallel=self.parallel),
-        )  # fmt: skip
+        singles = {RESIDUAL: self.residual, BIAS: self.bias_attn, MLP: self.mlp, PASSING: self.residual_mlp}
+        return links_of(self._head_columns, self.head_edge_weight, singles)
 
     @property
     def _head_columns(self) -> tuple[Tensor, ...]:

@@ -1,11 +1,13 @@
-"""Tracing: from one position's last state down through the blocks, only as far as parts above a floor lead."""
+"""Tracing: from last states down through the blocks, only as far as parts above a floor lead."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.analyses.circuits.route_links import BIAS, MLP, PASSING, RESIDUAL, Links, links_of
 from workbench.analyses.circuits.route_parts import Measure, Recorded, attention_shares, mlp_shares
 from workbench.progress import track
 
@@ -26,14 +28,19 @@ class Traced:
     """layer, query, key and head of every look above the floor, in order."""
     weights: Float[Tensor, "edge"]
 
+    def links(self) -> Links:
+        """All parts as columns."""
+        singles = {RESIDUAL: self.residual, BIAS: self.bias_attn, MLP: self.mlp, PASSING: self.residual_mlp}
+        return links_of(tuple(self.heads.values()), self.weights, singles)
+
 
 @torch.no_grad()
-def traced(run: Recorded, position: int, how: Measure, *, floor: float, full: bool) -> Traced:
-    """Shares where parts above `floor` lead from the last state at `position`; everywhere if `full`."""
+def traced(run: Recorded, positions: Sequence[int], how: Measure, *, floor: float, full: bool = False) -> Traced:
+    """Shares where parts above `floor` lead from the last states at `positions`; everywhere if `full`."""
     n, n_layers = len(run.tokens), run.model.n_blocks
     device = run.values[run.model.stream("resid_pre")[0]].device
     state = torch.zeros(n, dtype=torch.bool, device=device)
-    state[position] = True
+    state[list(positions)] = True
     states, mids = [state], []
     residual, bias, mlp, past = (torch.zeros(n_layers, n) for _ in range(4))
     found: list[tuple[Tensor, ...]] = []
@@ -60,7 +67,7 @@ def traced(run: Recorded, position: int, how: Measure, *, floor: float, full: bo
             found.append((torch.full_like(key, layer), at[query], key, head, here.heads[head, query, key]))
             below[at[stays]] = True
             below[key] = True
-            if full:  # what is reached is told of the traced position, whatever else is computed
+            if full:  # what is reached is told of the traced positions, whatever else is computed
                 below = _below(mid, at, stays, query, key)
         state = below
         states.append(state)

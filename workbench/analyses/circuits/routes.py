@@ -41,7 +41,7 @@ def routes(
     run = recorded(model, prompt)
     at = asked_position(run, position)
     floor = min(threshold, THRESHOLDS[0])
-    found = traced(run, at, Measure(norm=norm, drop=drop), floor=floor, full=full)
+    found = traced(run, [at], Measure(norm=norm, drop=drop), floor=floor, full=full)
     answer, probability = _answer(run, at)
     result = Routes(
         tokens=run.tokens,
