@@ -171,15 +171,26 @@ def test_two_answers_are_the_sides(tiny, found):
     assert direction_runs.sides_of(model, unsigned) == (("clean", "corrupted"), (True,) * 12)
 
 
-def test_das_carries_more_than_it_began_with(tiny, found):
-    model = tiny("llama")
-    result = found(model, made(model, n=16, two=True), layer=1, method="das", steps=25, lr=0.05)
-    frame = result.to_frame().set_index("exchanged")
+def test_das_makes_each_prompt_answer_as_its_partner(tiny, found):
+    model, task = tiny("llama"), made(tiny("llama"), n=16, two=True)
+    result = found(model, task, layer=1, method="das", steps=25, lr=0.05)
+    plain_start = found(model, task, layer=1).direction
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(0)).tolist()
+    train = [task.examples[i] for i in order[:8]]
+
+    def squares(u):
+        own = torch.tensor([plain(model, e, 1, lambda own, _: own) for e in train])
+        changed = [plain(model, e, 1, lambda own, other: own + u * float(u @ (other - own))) for e in train]
+        gap = own[:, 0].mean() - own[:, 1].mean()
+        return float(((torch.tensor(changed) - own.flip(1)) / gap).square().mean())
+
     assert result.exchanged[:2] == ("das", "difference-of-means")
     assert result.losses.shape == (26,)
+    assert result.losses[0].item() == pytest.approx(squares(plain_start), rel=1e-3)
+    assert result.losses.min().item() == pytest.approx(squares(result.direction), rel=1e-3)
     assert result.losses.min() < 0.7 * result.losses[0]
-    assert abs(1 - frame.loc["das", "carried"]) < abs(1 - frame.loc["difference-of-means", "carried"])
     assert result.direction.norm().item() == pytest.approx(1, abs=1e-6)
+    assert (result.values.diff() > 0).all()  # from the mean of the negative side to that of the positive
     assert all(p.grad is None for p in model.module.parameters())
 
 
