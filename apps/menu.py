@@ -18,6 +18,7 @@ OWN = {
     "attribution": ("Residual and attribution", ":material/stacked_bar_chart:"),
     "tokens": ("Token attribution", ":material/table_chart:"),
     "flow": ("Attention flow graph", ":material/account_tree:"),
+    "routes": ("Information flow routes", ":material/route:"),
     "qk_matrix": ("QK matrix", ":material/apps:"),
     "qk_head": ("QK head", ":material/scatter_plot:"),
     "qk_weights": ("QK weights", ":material/line_weight:"),
@@ -37,6 +38,7 @@ OPTIONS = {
         | {"step", "row"}
     ),
     "flow": frozenset({"show", "level", "node", "source", "thin", "from"}),
+    "routes": frozenset({"position", "threshold", "norm", "drop", "renormalise", "few", "selected", "head"}),
     "qk_matrix": qk_asked.OPTIONS | {"shared", "colour", "modulo", "show", "find", "exact", "sort", "lowest", "locked"},
     "qk_head": qk_asked.OPTIONS
     | {"layer", "head", "dims", "colour", "modulo", "show", "size", "find", "exact"}

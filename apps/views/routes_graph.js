@@ -138,7 +138,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const meanings = [["line", "attention"], ["line own", "to itself"], ["line stays", "stays in the stream"]];
   if (data.edges.some(([kind]) => kind === MLP)) meanings.push(["square", "MLP"]);
   meanings.push(["circle", "state of the stream"], ["mark", "the traced prediction"]);
-  meanings.forEach(([kind, text]) => legend.append(make("i", kind), text));
+  meanings.forEach(([kind, text]) => {
+    const one = make("span");
+    one.append(make("i", kind), text);
+    legend.append(one);
+  });
   root.replaceChildren(bar, none, scroller, legend, float);
   redraw();
   root.dataset.ready = `${layers}.${tokens.length}.${target}`;

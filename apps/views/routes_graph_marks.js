@@ -25,7 +25,7 @@ function edgesOf(place, at, selected) {
       d,
       class: `edge ${KINDS[kind]}${own}${id && id === selected ? " picked" : ""}`,
       "stroke-width": (0.6 + 7 * value).toFixed(2),
-      "stroke-opacity": (0.28 + 0.62 * Math.min(1, Math.sqrt(value) * 1.2)).toFixed(2),
+      "stroke-opacity": (0.42 + 0.5 * Math.min(1, Math.sqrt(value) * 1.2)).toFixed(2),
       "data-name": id,
       "data-share": value,
     });

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from functools import cache
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -36,8 +37,9 @@ def sums_of(found) -> dict[tuple, list[tuple]]:
         (MLP, found.mlp, True),
         (PASSING, found.residual_mlp, True),
     ):
-        for layer, q in np.ndindex(0 if values is None else values.shape[0], len(found.tokens)):
-            sums["state" if last else "middle", layer, q].append(((kind, layer, q, q), values[layer, q].item(), -1))
+        for layer, row in enumerate([] if values is None else values.tolist()):
+            for q, share in enumerate(row):
+                sums["state" if last else "middle", layer, q].append(((kind, layer, q, q), share, -1))
     return sums
 
 
@@ -115,6 +117,6 @@ def test_the_file_shows_the_columns_and_edges_of_the_screen(found):
     figure = route_figure(route, found.tokens, found.n_layers, 0.05, few=True, title="<b>a</b>")
     kept = route.held > 0.05
     columns = sorted({*route.query[kept].tolist(), *route.key[kept].tolist(), found.position})
-    assert len(figure.layout.xaxis.ticktext) == len(columns)
-    lines = sum(np.isnan(trace.y).sum() for trace in figure.data if trace.mode == "lines")
-    assert lines == kept.sum() == route.counts[4] and "<b>" not in figure.layout.title.text
+    layout, traces = cast("Any", figure.layout), cast("Any", figure.data)
+    assert len(layout.xaxis.ticktext) == len(columns) and "<b>" not in layout.title.text
+    assert sum(np.isnan(trace.y).sum() for trace in traces if trace.mode == "lines") == kept.sum() == route.counts[4]
