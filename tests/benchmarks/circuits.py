@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests.benchmarks.attribution import processor_seconds
 from tests.benchmarks.harness import Measured, bench, ratio, seconds
 from workbench.tasks.form import Pair
 
@@ -163,10 +164,10 @@ def gradients_against(slots: Any) -> Measured:
     for warm in (ours, lambda: bare_passes(model, pair)):
         warm()
     found = ratio(lambda: seconds(ours), lambda: seconds(lambda: bare_passes(model, pair)), 5)
-    tokens = pair.clean["input_ids"].shape
-    return Measured(
-        found.value, f"{wiring.graph.n_edges:,} edges, {tokens[0]} prompts of {tokens[1]} tokens; {found.note}"
-    )
+    alike = ratio(lambda: processor_seconds(ours), lambda: processor_seconds(lambda: bare_passes(model, pair)), 3)
+    size, tokens = pair.clean["input_ids"].shape
+    told = f"{wiring.graph.n_edges:,} edges, {size} prompts of {tokens} tokens"
+    return Measured(found.value, f"{told}; {found.note}; by processor time {alike.value:.2f}")
 
 
 @bench("EAP-IG, 5 steps, a slot for each kv head", at_most=1.5, unit="x its bare passes")
