@@ -44,6 +44,8 @@ class Config:
     seed: int = 1
     threshold: float = 0.5  # a head is of a kind when more than half of its attention is
     untrained_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    examples: int = 24  # prompts for routes and circuits
+    draws: int = 5  # random orders of edges
 
 
 def run(config: Config) -> studies.Findings:
@@ -54,6 +56,7 @@ def run(config: Config) -> studies.Findings:
     removed = ablations(model, config, parts)
     steps = checkpoints(config)
     first, repeats = losses(model, config)
+    edges, edge_tables, edge_figures = by_edges(model, config)
     loss = removed.set_index("removed")["loss"]
     numbers = {
         "loss.chance": math.log(len(CHARACTERS)),
@@ -66,16 +69,18 @@ def run(config: Config) -> studies.Findings:
         "copying_score.lowest": lowest(heads, parts["induction heads"], "copying_score"),
         **{f"{row['step']}.{name}": row[name] for row in steps.to_dict("records") for name in ("loss", "heads")},
         **untrained(config),
+        **edges,
         **(retrained(config) if config.train else {}),
     }
     history = pd.read_json(FOLDER / "training.json")
     return studies.Findings(
         numbers=numbers,
-        tables={"Heads": heads, "Removed heads": removed, "Checkpoints": steps},
+        tables={"Heads": heads, "Removed heads": removed, "Checkpoints": steps, **edge_tables},
         figures={
             "Heads by their scores": head_figure(heads),
             "Loss without some heads": ablation_figure(removed),
             "Training": training_figure(history),
+            **edge_figures,
         },
     )
 
@@ -231,6 +236,22 @@ def checkpoints(config: Config) -> pd.DataFrame:
         row = {"step": path.stem.replace("-", "_"), "loss": losses(model, config)[1]}
         rows.append(row | {"heads": induction + previous, "induction": induction, "previous": previous})
     return pd.DataFrame(rows)
+
+
+def by_edges(model: workbench.LensModel, config: Config) -> tuple[dict[str, float], dict[str, Any], dict[str, Any]]:
+    """The same heads by routes, by edge attribution and by patching every edge, and their circuit over training."""
+    from case_studies.induction import circuits
+    from case_studies.induction.train import TrainConfig, initial_model
+
+    start = adapted(initial_model(TrainConfig()).eval(), "step 0")
+    numbers, tables, figures = circuits.measured(model, start, config.examples, config.draws)
+    paths = {int(path.stem.partition("-")[2]): path for path in FOLDER.glob("checkpoints/step-*.safetensors")}
+    models = {step: adapted(load_micro(path)[0], path.stem) for step, path in sorted(paths.items())}
+    history = circuits.followed({0: start, **models, TrainConfig().steps: model}, config.examples)
+    numbers |= circuits.history_numbers(history)
+    tables["The circuit over training"] = history.to_frame()
+    figures["The circuit over training"] = circuits.history_figure(history)
+    return numbers, tables, figures
 
 
 def completed(model: workbench.LensModel) -> float:
