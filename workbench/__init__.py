@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         testing as testing,
     )
     from workbench.activations import Activations as Activations, estimate as estimate
+    from workbench.analyses.circuits.circuit_history import circuit_history as circuit_history
     from workbench.analyses.circuits.direction_steering import steering as steering
     from workbench.capture import capture as capture
     from workbench.circuits.graph import circuit_graph as circuit_graph
@@ -127,6 +128,7 @@ __all__ = [
     "capture",
     "check",
     "circuit_graph",
+    "circuit_history",
     "corpus",
     "editing",
     "estimate",
@@ -149,6 +151,7 @@ __all__ = [
 
 _HOME = {
     "activations": ("Activations", "estimate"),
+    "analyses.circuits.circuit_history": ("circuit_history",),
     "analyses.circuits.direction_steering": ("steering",),
     "capture": ("capture",),
     "circuits.graph": ("circuit_graph",),
