@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import workbench
+
 ROOT = Path(__file__).parents[1]
 PROMISES = (ROOT / "docs" / "promises.md").read_text()
 README = (ROOT / "README.md").read_text()
@@ -48,7 +50,9 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/your_own_model.md",
         "docs/your_own_data.md",
         "docs/token_attribution.md",
+        "docs/circuits.md",
         "docs/joint_qk.md",
+        "docs/tasks.md",
     ],
 )
 def test_every_link_of_a_document_leads_somewhere(document):
@@ -157,3 +161,17 @@ def test_the_document_on_joint_embeddings_runs_and_names_every_score():
     named = {name.strip() for row in re.findall(r"^\| ([a-zX:, ]+) \|", table, re.MULTILINE) for name in row.split(",")}
     for name in scope["matrix"].score_names:
         assert name in named or ("cluster:X" in named and name.startswith("cluster:")), name
+
+
+def test_the_document_on_circuits_runs_and_names_every_method():
+    text = (ROOT / "docs" / "circuits.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = code.replace('graph.save("circuit.json")', "saved = graph.to_json()")
+    scope: dict = {}
+    exec(code, scope)
+    assert scope["graph"].n_kept == 8
+    (method,) = (p for p in workbench.get("circuit").params if p.name == "method")
+    table = text.partition("## Finding edges")[2].partition("## Judging")[0]
+    assert set(re.findall(r"`([a-z-]+)`", table)) >= set(method.choices)
+    named = set(re.findall(r"workbench\.(\w+)\(", text))
+    assert named <= {*dir(workbench), "circuit_graph"}
