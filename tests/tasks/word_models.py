@@ -25,8 +25,7 @@ class EveryToken:
     def is_one_token(self, text: str, answer: str) -> bool:
         return True
 
-    def vocabulary(self) -> tuple[int, ...]:
-        return tuple(range(100))
+    vocabulary = tuple(range(100))
 
 
 @cache

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from workbench.capabilities import lacking
@@ -61,6 +62,7 @@ class Reader:
         """Whether `answer` is one token where it goes on from `text`."""
         return self._answers(text, (answer,), ".")[0] is not None
 
+    @cached_property
     def vocabulary(self) -> tuple[int, ...]:
         """Ids of ordinary tokens: whole words in plain letters where there are enough, else all but special ones."""
         size = self.model.vocab_size
@@ -72,11 +74,12 @@ class Reader:
         words = [number for number, token in zip(plain, raw, strict=True) if token and _WORD.fullmatch(token)]
         return tuple(words if len(words) >= _ENOUGH else plain)
 
+    @cached_property
     def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(ids before, ids after) that the tokenizer puts around a text."""
         if self.tokenizer is None:
             return (), ()
-        for number in self.vocabulary():
+        for number in self.vocabulary:
             text = self.text([number])
             (bare,), (whole,) = self.ids([text], special=False), self.ids([text])
             if bare == (number,) and whole.count(number) == 1:
@@ -154,7 +157,7 @@ class Reader:
         return before + answer + rest
 
     def _surrounded(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        before, after = self.around()
+        before, after = self.around
         return (*before, *ids, *((self.mask[1],) if self.mask else ()), *after)
 
     def _position(self, clean: tuple[int, ...], corrupted: tuple[int, ...]) -> int:

@@ -52,7 +52,7 @@ def matches(reader: "Reader", random: Random) -> Iterator[Draft]:
 
 def _blocks(reader: "Reader", random: Random) -> Iterator[tuple[tuple[int, ...], int, int]]:
     """(block, a token that is not in it, how many of its tokens come again)."""
-    vocabulary = reader.vocabulary()
+    vocabulary = reader.vocabulary
     if len(vocabulary) <= BLOCKS[-1]:
         raise BadInput(
             f"Induction needs {BLOCKS[-1] + 1} different tokens, and {reader.model.name} has {len(vocabulary)} that are"
