@@ -13,7 +13,8 @@ def test_every_task_and_metric_is_on_the_page():
     assert all(f"| `{name}` |" in PAGE for name in BUILTIN)
     assert all(f"| `{name}` |" in PAGE for name in METRICS)
     for name, built_in in BUILTIN.items():
-        (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+        line, measured = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+        assert built_in.metric in measured
         assert line.endswith(f"| {built_in.metric} |")
         assert built_in.about.endswith(".") and len(built_in.about) <= 110
 
