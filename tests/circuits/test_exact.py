@@ -9,7 +9,7 @@ from tests.analyses.attribution.plain_blocks import exact_model
 from tests.circuits import brute_force
 from tests.circuits.gates import gate
 from tests.circuits.planted import PLANTED, linear
-from workbench import progress
+from workbench import functional, progress
 from workbench.circuits.circuit_run import run_circuit
 from workbench.circuits.edge_scores import edge_scores, runs
 from workbench.circuits.exact import exact_scores
@@ -142,22 +142,30 @@ def test_progress_counts_edges():
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_the_planted_circuit_comes_first_and_dead_heads_have_nothing(name):
+def test_the_planted_circuit_comes_first_and_dead_heads_never_stay(name):
     planted = PLANTED[name]()
     wiring = split(planted.model)
+    graph = wiring.graph
     methods = {"exact": exact_scores(wiring, [planted.pair], "logit-diff")}
     for method in ("eap", "eap-ig", "eap-ig-activations", "clean-corrupted"):
         methods[method] = edge_scores(wiring, [planted.pair], "logit-diff", method=method)
-    true = torch.tensor([name in planted.true for name in wiring.graph.edge_names])
-    source, slot = wiring.graph.edges.unbind(1)
+    true = torch.zeros_like(graph.exists)
+    for edge in planted.true:
+        true[graph.edge(edge)] = True
+    rest = graph.exists & ~true
+    dead = torch.tensor([source in planted.dead for source in graph.sources])
+    into_dead = torch.tensor([slot.split("<")[0] in planted.dead for slot in graph.slot_names])
     for method, scores in methods.items():
-        size = scores[source, slot].abs()
-        assert size[true].min() > 30 * size[~true].max(), method
-        assert scores[source, slot][true].min() > 0, method
-        for node in planted.dead:
-            assert scores[wiring.graph.source_index(node)].nan_to_num().abs().max() == 0
-            reads = [i for i, one in enumerate(wiring.graph.slot_names) if one.startswith(node)]
-            assert scores[:, reads].nan_to_num().abs().max() == 0
+        assert scores[true].min() > 30 * scores[rest].abs().max(), method
+        assert functional.edge_auroc(scores, true) == 1
+        assert torch.equal(functional.top_edges(scores, graph.exists, len(planted.true)), true)
+        assert torch.equal(functional.greedy_edges(scores, graph.exists, graph.feeds, len(planted.true)), true)
+        assert torch.equal(functional.prune_edges(true, graph.feeds), true)
+        assert scores[dead].nan_to_num().abs().max() == 0
+        assert scores[:, into_dead].nan_to_num().abs().max() == 0
+        live = functional.top_edges(scores, graph.exists, int((scores.nan_to_num() != 0).sum()))
+        assert not live[dead].any()
+        assert not live[:, into_dead].any()
 
 
 @pytest.mark.parametrize(("kind", "clean", "seen"), [

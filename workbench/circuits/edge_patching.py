@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.circuits.blocks import answers, run_blocks
+from workbench.circuits.blocks import run_blocks
 from workbench.circuits.edge_scores import Runs
 from workbench.circuits.patched_layer import PatchedLayer, answer_position
 from workbench.circuits.split import PARTS, Layer, Wiring, constants
@@ -138,7 +138,8 @@ class Patching:
         return self._answered(self._at_answer(last.unflatten(0, (-1, self.size))))
 
     def _answered(self, states: Float[Tensor, "edge batch d_model"]) -> Float[Tensor, "edge"]:
-        return self._measured(self.wiring.end(answers(self.wiring.model, states.flatten(0, 1))))
+        rows = states.flatten(0, 1)[:, None]  # of one position each, the answer's
+        return self._measured(self.wiring.answers(rows, torch.zeros(len(rows), dtype=torch.long)))
 
     def _at_answer(self, x: Tensor) -> Tensor:
         return answer_position(x, self.one.clean.position)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.circuits.blocks import answers, run_blocks
+from workbench.circuits.blocks import run_blocks
 from workbench.circuits.edge_scores import Replace, Runs, runs
 from workbench.circuits.graph import CircuitGraph
 from workbench.circuits.split import Wiring
@@ -56,10 +56,9 @@ def _example_scores(wiring: Wiring, one: Runs, metric: str) -> Float[Tensor, "so
         if layer.mlp is not None:
             groups.append((f"{layer.block}.mlp_out", layer.writers))
     sites = [site for site, _ in groups]
-    rows = torch.arange(len(clean.position), device=delta.device)
     with torch.enable_grad(), reading(wiring.model, sites, gradients=True) as values:
         last = run_blocks(clean.calls, 0, clean.streams[0].detach().requires_grad_())
-        logits = wiring.end(answers(wiring.model, last[rows, clean.position.to(rows.device)]))
+        logits = wiring.answers(last, clean.position)
         slopes = torch.autograd.grad(one.measure(metric)(logits).sum(), [values[site] for site in sites])
     scores = delta.new_empty(delta.shape[:2])
     for (_, sources), slope in zip(groups, slopes, strict=True):
