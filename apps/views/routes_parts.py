@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Drawn:
     one_sum: bool
     """Whether a block has one sum, and no stream between attention and MLP."""
 
-    @property
+    @cached_property
     def stays(self) -> "np.ndarray":
         """(edge,) how many of the thresholds keep it, from the lowest on."""
         import numpy as np

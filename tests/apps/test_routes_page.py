@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import workbench
-from apps.views import routes_graph as graph
+from apps.screens.routes_beside import Part, attention_edges, edge_heads, part_of
+from apps.views import routes_graph as graph, routes_tables as tables
 from apps.views.routes_figure import route_figure
 from apps.views.routes_parts import drawn
 from workbench.testing import tiny_model
@@ -120,3 +121,48 @@ def test_the_file_shows_the_columns_and_edges_of_the_screen(found):
     layout, traces = cast("Any", figure.layout), cast("Any", figure.data)
     assert len(layout.xaxis.ticktext) == len(columns) and "<b>" not in layout.title.text
     assert sum(np.isnan(trace.y).sum() for trace in traces if trace.mode == "lines") == kept.sum() == route.counts[4]
+
+
+def test_edges_and_heads_beside_the_picture_are_those_of_the_walk(found):
+    route = drawn(found, renormalise=True)
+    expected = {part[1:]: share for part, share in walked(found, 0.02, renormalise=False).items() if not part[0]}
+    edges = attention_edges(route, 0.02)
+    assert {tuple(place): share for *place, share in edges} == pytest.approx(expected, abs=1e-6)
+    assert [edge[3] for edge in edges] == sorted((edge[3] for edge in edges), reverse=True)
+    layer, query, key, _ = edges[0]
+    each = {head: s for part, s, head in sums_at(found, layer, query) if part == (ATTENTION, layer, query, key)}
+    heads = edge_heads(found, Part(kind="e", layer=layer, query=query, key=key))
+    assert dict(heads) == pytest.approx(each) and [head for head, _ in heads] == sorted(each, key=lambda h: -each[h])
+
+
+def test_the_address_names_parts_that_are_there(found):
+    n, layers = len(found.tokens), found.n_layers
+    for text in (f"s{layers}.{n - 1}", "s0.0", f"e{layers - 1}.3.1"):
+        assert part_of(text, found).name == text
+    wrong = ["", "s", "s1", "x1.2", "e1.2", "s1.2.3", f"s{layers + 1}.0", f"e{layers}.0.0", f"s0.{n}", "s0.-1", "s0.x"]
+    for text in [*wrong, *(["m0.0"] if found.mlp is None else []), *(["a0.0"] if found.residual_mlp is None else [])]:
+        with pytest.raises(ValueError):
+            part_of(text, found)
+
+
+def test_tables_say_how_ranks_changed_and_escape_tokens():
+    import pandas as pd
+
+    states = pd.DataFrame({"rank": [0, 1, 2], "token": ["<b>", " a", "c"], "probability": [0.5, 0.25, 0.125]})
+    html = tables.predicted(states.assign(rank_before=[1200, 0, 2], rise=[1200, -1, 0]))
+    assert "&lt;b&gt;" in html and "<b>" not in html and "␣a" in html and "0.125" in html
+    assert 'wb-rise">▲ 1,200<' in html and 'wb-fall">▼ 1<' in html and 'wb-same">–<' in html
+    assert "rank" not in tables.predicted(states)
+    rows = [
+        ("promoted", 0, "<i>", 2.0),
+        ("promoted", 1, "b", 1.0),
+        ("suppressed", 0, "c", -3.0),
+        ("suppressed", 1, "d", 0),
+    ]
+    html = tables.promoted(pd.DataFrame(rows, columns=["effect", "rank", "token", "logit"]))
+    first = html.split("<tr>")[2]
+    assert first.index("&lt;i&gt;") < first.index("+2.00") < first.index(">c<") < first.index("-3.00")
+    neurons = pd.DataFrame({"neuron": [7], "activation": [-1.5], "contribution": [0.25], "promotes": ["<u>"]})
+    html = tables.neurons(neurons)
+    assert all(text in html for text in (">7<", "0.250", "-1.50", "&lt;u&gt;")) and "promotes" in html
+    assert "promotes" not in tables.neurons(neurons.drop(columns="promotes"))
