@@ -10,11 +10,11 @@ from apps.exports import file_name
 from apps.running import sentences
 from apps.screens import circuit_asked, circuit_files, circuit_names
 from apps.screens.circuit_beside import beside
-from apps.screens.circuit_compare import compare, said, second
+from apps.screens.circuit_compare import OPENED, compare, said, second
 from apps.screens.circuit_edges import edges, examples
 from apps.screens.circuit_history import history
 from apps.screens.circuit_names import Names
-from apps.screens.circuit_shown import Shown, of_graph, of_result
+from apps.screens.circuit_shown import Shown, of_comparison, of_graph, of_result
 from apps.screens.circuit_sized import curve, sized
 from apps.subject import Subject, of_many
 from apps.text import plain
@@ -22,13 +22,13 @@ from apps.views.circuit_graph import MOST, Look, circuit_graph, drawn
 from apps.views.circuit_union import union_of
 
 if TYPE_CHECKING:
+    from workbench.analyses.circuits.circuit_comparison import CircuitComparison
     from workbench.circuits.graph_data import CircuitGraph
 
 CAVEAT = (
     "What this method finds on these prompts. Faithfulness is measured: the model runs with all other edges replaced."
 )
 OPTIONS = circuit_asked.OPTIONS | circuit_names.OPTIONS | {"size", "apart", "below", "find", "against", "step"}
-_OPENED = "circuit:opened"
 _GRAPH = "circuit graph"
 _BELOW = {"edges": "Edges", "compare": "Compare", "examples": "Examples", "save": "Save"}
 
@@ -36,55 +36,67 @@ _BELOW = {"edges": "Edges", "compare": "Compare", "examples": "Examples", "save"
 def page() -> None:
     """Draw the page."""
     st.html(Path(views.__file__).with_name("circuit.css"))
+    opened = circuit_files.opened_of(OPENED)
     top = of_many(
         "Circuit",
         "Which edges between heads and MLPs do a task, and how much of it they carry by themselves.",
-        lambda one: circuit_asked.settings(one, _open),
+        lambda one: circuit_asked.settings(one, beside=_open, on_run=_close, again=opened is not None),
         warning=CAVEAT,
         analysis=circuit_asked.ANALYSIS,
     )
     if top is None:
         return
     seen, (params, ran) = top
-    if (opened := circuit_files.opened_of(_OPENED)) is not None:
+    if opened is not None:
         _file(seen, params, *opened)
     elif ran:
         found = results.result_of(seen.loaded, circuit_asked.ANALYSIS, **params)
-        _view(seen, of_result(found), params)
+        _view(seen, of_result(found), None, params)
     else:
         circuit_asked.cost(seen.loaded, params)
         st.info("Choose a task above and press Run, or open a saved circuit.", icon=":material/play_arrow:")
 
 
 def _open() -> None:
-    circuit_files.open_button(_OPENED, "Open", "A saved circuit: a result or a graph.")
+    circuit_files.open_button(OPENED, "Open file", "A saved circuit: a result or a graph.")
+
+
+def _close() -> None:
+    if circuit_files.opened_of(OPENED) is not None:
+        circuit_files.close(OPENED)
 
 
 @sentences
 def _file(seen: Subject, params: dict[str, Any], name: str, opened: Any) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/draft: **{plain(name)}**")
-        st.button("Close the file", icon=":material/close:", on_click=circuit_files.close, args=(_OPENED,))
+        st.button("Close the file", icon=":material/close:", on_click=_close)
     kind = getattr(opened, "kind", "")
     if kind == "circuit-history":
         history(seen, opened)
     elif kind == "circuit":
         opened.graph.check_for(seen.model)
-        _view(seen, of_result(opened), params)
+        _view(seen, of_result(opened), None, params)
     elif kind:
-        st.info("This file compares two circuits; open the circuits themselves to see their graphs.")
-        st.plotly_chart(opened.figure(), theme="streamlit", key="circuit file figure")
+        opened.graph.check_for(seen.model)
+        _view(seen, *of_comparison(opened), params, opened)
     else:
         opened.check_for(seen.model)
-        _view(seen, of_graph(opened, name), params)
+        _view(seen, of_graph(opened, name), None, params)
 
 
 @st.fragment
 @sentences
-def _view(seen: Subject, one: Shown, params: dict[str, Any]) -> None:
+def _view(
+    seen: Subject,
+    one: Shown,
+    other: Shown | None,
+    params: dict[str, Any],
+    compared: "CircuitComparison | None" = None,
+) -> None:
     names = circuit_names.names_of(one.graph)
-    opened = circuit_files.opened_of(_OPENED) is not None
-    other = second(seen, one, params)
+    opened = circuit_files.opened_of(OPENED) is not None
+    other = other or second(seen, one, params)
     with st.container(key="circuit-sides"):
         narrow, wide = st.columns([1, 2.5], gap="medium")
     with wide:
@@ -96,7 +108,8 @@ def _view(seen: Subject, one: Shown, params: dict[str, Any]) -> None:
     with narrow:
         if names.pinned:
             beside(graph, names, one.unit)
-        curve(one, size)
+        if compared is None:
+            curve(one, size)
         if not names.pinned:
             beside(graph, names, one.unit)
     below = state.linked(
@@ -113,7 +126,7 @@ def _view(seen: Subject, one: Shown, params: dict[str, Any]) -> None:
     if below == "edges":
         edges(seen, one, size, graph, names, None if opened else params)
     elif below == "compare":
-        compare(seen, one, other, size, pair, params)
+        compare(seen, one, other, pair, params, compared)
     elif below == "examples":
         examples(one)
     else:

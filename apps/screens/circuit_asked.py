@@ -30,10 +30,13 @@ HELP = {
 }
 
 
-def settings(one: Loaded, beside: Callable[[], None]) -> tuple[dict[str, Any], bool]:
+def settings(
+    one: Loaded, *, beside: Callable[[], None], on_run: Callable[[], None], again: bool
+) -> tuple[dict[str, Any], bool]:
     """Draw the questions one after the other in a row, the button, and what stands `beside` it.
 
-    The parameters of the analysis, and whether the reader has said to run just these.
+    The parameters of the analysis, and whether the reader has said to run just these; the button then rests, unless
+    they can be run `again`.
     """
     declared = {p.name: p for p in registry.get(ANALYSIS).params}
     values = {p.name: widgets.from_text(p, state.get(p.name)) for p in declared.values()}
@@ -46,7 +49,12 @@ def settings(one: Loaded, beside: Callable[[], None]) -> tuple[dict[str, Any], b
             _form(rest, one)
     mark = fingerprint(one.name, values)
     ran = state.get("ran") == mark
-    st.button("Run", type="primary", icon=":material/play_arrow:", disabled=ran, on_click=lambda: state.put(ran=mark))
+
+    def run() -> None:
+        state.put(ran=mark)
+        on_run()
+
+    st.button("Run", type="primary", icon=":material/play_arrow:", disabled=ran and not again, on_click=run)
     beside()
     return values, ran
 

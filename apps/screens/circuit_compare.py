@@ -4,19 +4,25 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from apps import results, state
+from apps import exports, results, state
+from apps.exports import file_name
 from apps.screens import circuit_asked, circuit_files
 from apps.screens.circuit_shown import Shown, measured, of_graph, of_result
 from apps.subject import Subject
+from apps.text import plain
+from apps.views.circuit_compared import cross_figure, overlap_figure
 from apps.views.circuit_union import counted, jaccard_of, matched_frame, side_frame
 from workbench import registry
 from workbench.errors import BadInput
 
 if TYPE_CHECKING:
+    from workbench.analyses.circuits.circuit_comparison import CircuitComparison
     from workbench.circuits.graph_data import CircuitGraph
 
 COMPARISON = "circuit-comparison"
+OPENED = "circuit:opened"
 _SECOND = "circuit:second"
+_CROSS = "circuit:cross"
 _ROWS = 5000
 _PARTED = "|"
 """Between task and method in the address."""
@@ -53,17 +59,25 @@ def compare(
     seen: Subject,
     one: Shown,
     other: Shown | None,
-    size: int,
     pair: "tuple[CircuitGraph, CircuitGraph] | None",
     params: dict[str, Any],
+    compared: "CircuitComparison | None" = None,
 ) -> None:
-    """Choose what to compare with; then the numbers and the edges."""
+    """Choose what to compare with; then the numbers and the edges. `compared` is a comparison from a file."""
+    if compared is not None and pair is not None and other is not None:
+        _pictures(seen, compared)
+        _table(one, other, pair)
+        return
     _choose(one, params)
     if other is None or pair is None:
         st.caption("Choose another task or method, or open a saved circuit: the drawing then has both.")
         return
     st.button("Stop comparing", icon=":material/close:", on_click=_stop)
     _numbers(seen, one, other, params)
+    _table(one, other, pair)
+
+
+def _table(one: Shown, other: Shown, pair: "tuple[CircuitGraph, CircuitGraph]") -> None:
     frame = side_frame(*pair, one.title, other.title)
     st.dataframe(
         frame.head(_ROWS),
@@ -141,3 +155,43 @@ def _numbers(seen: Subject, one: Shown, other: Shown, params: dict[str, Any]) ->
         frame = matched_frame([(n, one.at(n), other.at(n)) for n in sizes])
         st.dataframe(frame, hide_index=True, column_config={"Jaccard": st.column_config.NumberColumn(format="%.2f")})
     st.caption("Sharing edges is not doing the same: that is measured by running each circuit on the other's task.")
+    if one.found is None or circuit_files.opened_of(_SECOND) is not None or circuit_files.opened_of(OPENED) is not None:
+        st.caption("Circuits from files are not run: run both tasks here to measure that.")
+        return
+    _cross(seen, other, params)
+
+
+def _cross(seen: Subject, other: Shown, params: dict[str, Any]) -> None:
+    """Each circuit on the task of the other, measured when asked for."""
+    declared = {p.name for p in registry.get(COMPARISON).params}
+    values = {name: value for name, value in params.items() if name in declared}
+    assert other.found is not None
+    asked = state.fitting("against", None, _read)
+    values |= {"other": asked[0] if asked else other.found.task, "other_method": other.found.method}
+    mark = circuit_asked.fingerprint(seen.loaded.name, values)
+    if st.session_state.get(_CROSS) != mark:
+        st.button(
+            "Measure each on the other's task",
+            icon=":material/play_arrow:",
+            on_click=lambda: st.session_state.update({_CROSS: mark}),
+            help="Scores both again and runs both circuits, of every measured size, on both tasks.",
+        )
+        return
+    _pictures(seen, results.result_of(seen.loaded, COMPARISON, **values), values)
+
+
+def _pictures(seen: Subject, found: "CircuitComparison", values: dict[str, Any] | None = None) -> None:
+    """Each circuit on each task, what they share, and files; `values` make it again."""
+    text, _ = found.brief()
+    st.caption(plain(text))
+    left, right = st.columns(2)
+    left.plotly_chart(cross_figure(found), theme="streamlit", key="circuit cross")
+    right.plotly_chart(overlap_figure(found), theme="streamlit", key="circuit overlap")
+    exports.exports(
+        f"circuits-{seen.model.name}-{file_name('-'.join(found.tasks))}",
+        figure=found.figure,
+        frame=found.cross_frame,
+        key="circuit comparison",
+        python="" if values is None else registry.get(COMPARISON).as_python(seen.loaded.name, values),
+        command="" if values is None else registry.get(COMPARISON).as_command(seen.loaded.name, values),
+    )

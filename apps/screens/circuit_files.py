@@ -27,23 +27,19 @@ _LARGEST = 200_000_000  # bytes of a file
 
 def open_button(slot: str, label: str, help: str) -> None:
     """A button whose menu takes a file; what it holds is kept in the session under `slot`."""
-    with st.popover(label, icon=":material/folder_open:", help=help):
-        _open(slot)
+    turn = st.session_state.get(f"{slot}:turn", 0)  # another key is another menu: the one that was used closes
+    with st.popover(label, icon=":material/folder_open:", help=help, key=f"{slot}:menu:{turn}"):
+        _open(slot, turn)
 
 
 @sentences
-def _open(slot: str) -> None:
-    turn = st.session_state.get(f"{slot}:turn", 0)
+def _open(slot: str, turn: int) -> None:
     file = st.file_uploader("A saved result (.safetensors) or a graph (.json)", key=f"{slot}:file:{turn}")
-    if file is None or st.session_state.get(f"{slot}:taken") == file.file_id:
+    if file is None:
         return
-    st.session_state[f"{slot}:taken"] = file.file_id
-    try:
-        opened = read(file.getvalue(), file.name)
-    except BadFile:
-        st.session_state.pop(f"{slot}:taken")
-        raise
+    opened = read(file.getvalue(), file.name)
     st.session_state[slot] = (file.name, opened)
+    st.session_state[f"{slot}:turn"] = turn + 1
     if slot == "circuit:opened":
         state.put(size=None, step=None)
         _take_names(opened)
@@ -83,7 +79,6 @@ def opened_of(slot: str) -> tuple[str, Any] | None:
 def close(slot: str) -> None:
     """Leave the file."""
     st.session_state.pop(slot, None)
-    st.session_state[f"{slot}:turn"] = st.session_state.get(f"{slot}:turn", 0) + 1
     if slot == "circuit:opened":
         state.put(size=None, step=None)
 

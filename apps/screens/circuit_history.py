@@ -1,5 +1,109 @@
-"""One circuit over the steps of training."""
+"""One circuit over the steps of training: a slider over steps, which nodes are in it when, and how much of it stays."""
+
+from typing import TYPE_CHECKING, cast
+
+import streamlit as st
+
+from apps import exports, state
+from apps.running import sentences
+from apps.screens import circuit_names
+from apps.screens.circuit_names import Names
+from apps.subject import Subject
+from apps.text import plain
+from apps.views.circuit_graph import Look, circuit_graph, drawn
+from apps.views.circuit_history import What, presence_figure, step_edges, step_figure
+from apps.views.circuit_words import number, percent, unit_of
+
+if TYPE_CHECKING:
+    from workbench.analyses.circuits.history_result import CircuitHistory
+
+_GRAPH = "circuit graph"
+_WHAT: dict[What, str] = {"faithfulness": "How faithful", "size": "How large", "overlap": "What stays"}
 
 
-def history(*args):
-    pass
+@st.fragment
+@sentences
+def history(seen: Subject, found: "CircuitHistory") -> None:
+    """Draw what a saved history says."""
+    place = _step(found)
+    st.markdown(f"#### {plain(_said(found, place))}")
+    narrow, wide = st.columns([1, 1.7], gap="medium")
+    with narrow:
+        what = st.segmented_control(
+            "Over the steps",
+            list(_WHAT),
+            default="faithfulness",
+            format_func=lambda name: _WHAT[name],
+            required=True,
+            key="circuit history of",
+            label_visibility="collapsed",
+        )
+        st.plotly_chart(step_figure(found, cast("What", what), place), theme="streamlit", key="circuit history curve")
+    with wide:
+        _graph(seen, found, place)
+    if bool(found.present.any()):
+        st.plotly_chart(presence_figure(found, place), theme="streamlit", key="circuit history nodes")
+        st.dataframe(found.appearances(), hide_index=True, key="circuit appearances")
+    for note in found.notes:
+        st.caption(f":material/info: {plain(note)}")
+    exports.exports(
+        f"circuit-history-{found.task}", figure=found.figure, frame=found.to_frame, key="circuit history files"
+    )
+
+
+def _step(found: "CircuitHistory") -> int:
+    """The place of the chosen step."""
+    steps = list(found.steps)
+    if len(steps) == 1:
+        return 0
+    step = state.linked(
+        st.select_slider,
+        f"Checkpoint ({plain(found.unit)})",
+        "step",
+        steps[-1],
+        read=lambda text: steps[steps.index(int(text))],
+        options=steps,
+        format_func=lambda n: f"{n:,}",
+    )
+    return steps.index(step)
+
+
+def _said(found: "CircuitHistory", place: int) -> str:
+    at = f"{found.unit} {found.steps[place]:,}"
+    if not bool(found.does[place]):
+        return f"At {at} the model does not do {found.task}: no circuit is looked for"
+    size = int(found.size[place])
+    if not size:
+        return f"At {at} no circuit gives {percent(found.target)} of {found.task}"
+    share = percent(float(found.reached[place]))
+    nodes = int(found.present[place].sum())
+    return f"At {at} {int(found.kept[place]):,} edges between {nodes:,} nodes carry {share} of {found.task}"
+
+
+def _graph(seen: Subject, found: "CircuitHistory", place: int) -> None:
+    """The circuit of the last step, and which of its edges lie between nodes of this step's circuit."""
+    graph = found.graph
+    if graph is None:
+        st.info("The last checkpoint has no circuit, so there is none to follow.", icon=":material/link_off:")
+        return
+    graph.check_for(seen.model)
+    names: Names = circuit_names.names_of(graph)
+    step = f"{found.unit} {found.steps[place]:,}"
+    called = ("rest of the circuit", f"between nodes of the circuit at {step}", "")
+    sides, there = step_edges(graph, found, place)
+    drawing = drawn(
+        graph,
+        Look(apart=True, labels=names.labels, groups=names.groups),
+        name=f"circuit-history-{found.task}-{found.steps[place]}",
+        unit=unit_of(found.metric),
+        sides=sides,
+        called=called,
+    )
+    circuit_graph(drawing, pinned=names.pinned, key=_GRAPH, on_pin=lambda: circuit_names.clicked(_GRAPH, names))
+    last = number(float(found.last_circuit[place]))
+    st.caption(
+        plain(
+            f"The circuit followed through all steps has {graph.n_kept:,} edges, {there:,} of them between nodes of "
+            f"this step's own circuit. Run at this step its faithfulness is {last}."
+        )
+    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from workbench.analyses.circuits.circuit import Circuit
+    from workbench.analyses.circuits.circuit_comparison import CircuitComparison
     from workbench.circuits.graph_data import CircuitGraph
 
 STEPS = 56  # sizes on the slider
@@ -103,6 +104,21 @@ def of_result(found: "Circuit") -> Shown:
         unit=unit_of(found.metric),
         found=found,
     )
+
+
+def of_comparison(found: "CircuitComparison") -> tuple[Shown, Shown]:
+    """Both circuits of a comparison."""
+    one_task = found.tasks[0] == found.tasks[1]
+
+    def shown(i: int) -> Shown:
+        return Shown(
+            title=f"{found.tasks[i]}, {found.methods[i]}" if one_task else found.tasks[i],
+            graph=found.graph.with_(scores=found.scores[i]),
+            circuit=lambda size: found.circuits(size)[i],
+            unit=unit_of(found.metrics[i]),
+        )
+
+    return shown(0), shown(1)
 
 
 def of_graph(graph: "CircuitGraph", name: str) -> Shown:

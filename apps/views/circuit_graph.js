@@ -17,7 +17,7 @@ function graph(root, data, pin) {
   const whole = document.fullscreenElement === root;
   const plan = places(data, room), { frame } = plan, { scene, paths, hits, nodes } = picture(data, plan);
   const focused = root.contains(root.getRootNode().activeElement) ? root.getRootNode().activeElement?.dataset?.node : null;
-  const tall = whole ? window.innerHeight - 90 : Math.max(240, Math.min(700, frame.height * Math.min(1.15, room / frame.width)));
+  const tall = whole ? window.innerHeight - 90 : Math.max(240, Math.min(780, frame.height * Math.min(1.15, room / frame.width)));
   const svg = draw("svg", { width: room, height: tall, role: "group", "aria-label": "Circuit: arrows walk from mark to mark, Enter pins", tabindex: 0 });
   const float = make("div", "float");
   float.hidden = true;

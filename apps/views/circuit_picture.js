@@ -64,10 +64,10 @@ function picture(data, plan) {
     const shape = draw("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: { head: 9, kv: 3, mlp: 2, neuron: 2 }[mark.kind] ?? 5, class: "shape" });
     shape.style.setProperty("--strength", `${Math.round(62 * Math.min(1, through[i] / most))}%`);
     node.append(shape);
-    if (mark.kind !== "kv") node.append(draw("text", { x, y: y + 3.8, "text-anchor": "middle", class: "name" }, mark.text));
+    const size = ["input", "logits", "group"].includes(mark.kind) ? 11 : Math.min(11, plan.tall * 0.68);
+    const middle = { x, y: y + size * 0.36, "text-anchor": "middle", class: "name", style: `font-size: ${size.toFixed(1)}px` };
+    if (mark.kind !== "kv") node.append(draw("text", middle, mark.text));
     if (mark.label) node.append(draw("text", { x, y: y - height / 2 - 3.5, "text-anchor": "middle", class: "label" }, mark.label));
-    node.append(draw("title", {}, "")); // the float says it; without this a browser would show that of the page
-    node.lastChild.remove();
     fronts.append(node);
     return node;
   });

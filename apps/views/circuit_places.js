@@ -1,15 +1,16 @@
 // Where everything of a circuit is drawn: layers upward, heads in columns, the MLPs in a column of their own at the right.
-const GAP = 16, MARK = 18, BESIDE = 26; // right of all columns, for what goes from the input straight to the logits
+const GAP = 16, BESIDE = 26; // right of all columns, for what goes from the input straight to the logits
 
 function places({ marks, edges, layers, columns, mlps, apart }, room) {
   const used = [...new Set(marks.map((mark) => mark.layer))].filter((layer) => layer >= 0 && layer < layers).sort((a, b) => a - b);
   const left = 62, right = mlps ? 86 : 40;
   const wide = columns + (mlps ? 1.4 : 0) + Math.max(0, ...marks.filter((mark) => mark.kind === "neuron").map((mark) => mark.column - columns - 0.4));
   const across = Math.max(38, Math.min(104, (room - left - right) / wide));
-  const up = Math.max(40, Math.min(92, 560 / Math.max(1, used.length)));
+  const up = Math.max(26, Math.min(92, 640 / Math.max(1, used.length)));
+  const tall = Math.max(13, Math.min(18, up * 0.5));
   const box = Math.min(46, across * 0.74);
   const rows = new Map(), gaps = [];
-  let y = -up * 0.62;
+  let y = -Math.max(30, up * 0.62);
   used.forEach((layer, i) => {
     if (layer > (i ? used[i - 1] + 1 : 0)) { gaps.push([y + up * 0.36 - GAP / 2, i ? used[i - 1] + 1 : 0, layer - 1]); y -= GAP; }
     rows.set(layer, y);
@@ -21,16 +22,16 @@ function places({ marks, edges, layers, columns, mlps, apart }, room) {
   }
   const top = y + up * 0.1, x = (column) => left + across * ((column >= columns ? column + 0.4 : column) + 0.5);
   const end = x(columns - 1 + (mlps ? 1 : 0)) + across / 2;
-  const place = (mark) => {
-    if (mark.kind === "input" || mark.kind === "logits") {
-      return { x: (left + end + BESIDE) / 2, y: mark.kind === "input" ? 0 : top, width: end + BESIDE - left, height: MARK };
+  const place = (one) => {
+    if (one.kind === "input" || one.kind === "logits") {
+      return { x: (left + end + BESIDE) / 2, y: one.kind === "input" ? 0 : top, width: end + BESIDE - left, height: 18 };
     }
-    const base = rows.get(mark.layer);
-    if (mark.kind === "kv") return { x: x(mark.column), y: base + MARK / 2 + 6, width: across * (mark.span - 1) + box, height: 7 };
-    if (mark.kind === "mlp") return { x: x(mark.column), y: base - up * 0.42, width: box, height: MARK };
-    if (mark.kind === "neuron") return { x: x(mark.column), y: base - up * 0.42, width: box * 0.9, height: MARK - 4 };
-    if (mark.kind === "group") return { x: x(mark.column), y: base - up * 0.2, width: Math.max(box, 16 + 6.6 * mark.text.length), height: MARK + 6 };
-    return { x: x(mark.column), y: base, width: box, height: MARK };
+    const base = rows.get(one.layer);
+    if (one.kind === "kv") return { x: x(one.column), y: base + tall / 2 + (up < 34 ? 4 : 6), width: across * (one.span - 1) + box, height: up < 34 ? 4 : 7 };
+    if (one.kind === "mlp") return { x: x(one.column), y: base - up * 0.42, width: box, height: tall };
+    if (one.kind === "neuron") return { x: x(one.column), y: base - up * 0.42, width: box * 0.9, height: tall - 4 };
+    if (one.kind === "group") return { x: x(one.column), y: base - up * 0.2, width: Math.max(box, 16 + 6.6 * one.text.length), height: tall + 6 };
+    return { x: x(one.column), y: base, width: box, height: tall };
   };
   const at = marks.map(place);
   const shared = marks.some((mark) => mark.kind === "kv");
@@ -61,7 +62,7 @@ function places({ marks, edges, layers, columns, mlps, apart }, room) {
   };
   const empty = used.flatMap((layer) => Array.from({ length: columns }, (_, column) => [x(column), rows.get(layer)]));
   return {
-    at, gaps, rows, empty, curves: edges.map(curve), left, labels: left - 14,
+    at, gaps, rows, empty, tall, curves: edges.map(curve), left, labels: left - 14,
     frame: { x: 0, y: top - 26, width: end + BESIDE + (mlps ? 60 : 14), height: 52 - top },
   };
 }
