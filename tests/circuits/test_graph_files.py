@@ -188,6 +188,7 @@ def test_node_link_is_what_networkx_reads(sizes):
     graph = drawn(sizes)
     read = networkx.node_link_graph(json.loads(json.dumps(graph.to_node_link())), edges="links")
     made = graph.to_networkx()
+    assert len(graph.to_node_link()["links"]) == made.number_of_edges()
     assert read.nodes(data=True) == made.nodes(data=True)
     assert sorted(read.edges(keys=True)) == sorted(made.edges(keys=True))
     for u, v, key in made.edges(keys=True):

@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.circuits.graph_layout import Layout, Slots, check_sizes, check_words, layout
+from workbench.circuits.graph_checks import check_sizes, check_words
+from workbench.circuits.graph_layout import Layout, Slots, layout
 from workbench.errors import BadInput, UnknownName
 
 if TYPE_CHECKING:

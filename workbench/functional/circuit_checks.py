@@ -48,6 +48,7 @@ def completeness(
     A circuit that lacks a part which stands in for another answers as the model does, until the other is knocked out.
     Two measurements for each knock-out, `at_once` together.
     """
+    exists, knockouts = exists.to(kept.device), knockouts.to(kept.device)
     circuit = _measured(measure, kept & ~knockouts, at_once)
     return Completeness(circuit=circuit, model=_measured(measure, exists & ~knockouts, at_once))
 

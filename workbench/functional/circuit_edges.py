@@ -56,7 +56,7 @@ def greedy_order(
     rank = _ranks(merit if merit.ndim == 3 else merit[None])  # (pos, source, slot)
     n_pos, n_sources, n_slots = rank.shape
     into = feeds[:, :n_sources].to(rank.device)
-    reach = _Reach(n_pos, carried, causal)
+    reach = _Reach(n_pos, None if carried is None else carried.to(rank.device), causal)
     opened = rank.new_full((n_pos, n_slots), NEVER)  # how many nodes had joined when the slot opened
     best = rank.new_full((n_pos, n_sources), NEVER)  # the best open edge of each source
     closed = torch.stack([reach.slots_before(into, pos) for pos in range(n_pos)])  # (pos, source): slots still shut
@@ -126,7 +126,7 @@ def prune_edges(
     end. Repeated until nothing more goes, once for each layer at most.
     """
     edges = kept if kept.ndim == 3 else kept[None]
-    into = feeds[:, : edges.shape[1]]  # (slot, source)
+    into = feeds[:, : edges.shape[1]].to(kept.device)  # (slot, source)
     begins, ends = ~into.any(0), ~into.any(-1)
     live, useful = begins.expand(edges.shape[:2]), ends.expand(edges[:, 0].shape)
     while True:
@@ -147,7 +147,7 @@ def kept_nodes(
 
     A kv head or a split MLP that is fed is not all of its nodes: of these, the ones count from which an edge leads on.
     """
-    writes = kept.any(-1)  # (*circuit, source)
+    writes, feeds = kept.any(-1), feeds.to(kept.device)  # (*circuit, source)
     n_sources = kept.shape[-2]
     alone = feeds & (feeds.sum(-1, keepdim=True) == 1)
     reads = _any_of(kept.any(-2), alone)
@@ -169,7 +169,7 @@ def _spread(slots: Tensor, carried: Tensor | None, causal: bool, *, forward: boo
         wide = slots.int().cummax(0).values.bool()
     else:
         wide = slots.flip(0).int().cummax(0).values.bool().flip(0)
-    return torch.where(carried, wide, slots)
+    return torch.where(carried.to(slots.device), wide, slots)
 
 
 class _Reach:
@@ -230,4 +230,4 @@ def _merit(scores: Tensor, exists: Tensor, absolute: bool) -> Tensor:
         raise BadInput(f"Scores are of edges {tuple(exists.shape)} (source, slot), not {tuple(scores.shape)}.")
     merit = scores.double()
     merit = merit.abs() if absolute else merit
-    return merit.masked_fill(merit.isnan() | ~exists, -torch.inf)
+    return merit.masked_fill(merit.isnan() | ~exists.to(merit.device), -torch.inf)

@@ -103,7 +103,7 @@ def weighted_edges(
 
     `weights` is the share that each source is of a whole node: 1, or 1 / n for one of n neurons.
     """
-    return (kept.sum(-1) * weights.double()).sum(-1)
+    return (kept.sum(-1) * weights.double().to(kept.device)).sum(-1)
 
 
 def edge_auroc(
