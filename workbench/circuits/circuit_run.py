@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from workbench.circuits.blocks import answers, run_blocks
+from workbench.circuits.blocks import run_blocks
 from workbench.circuits.split import (
     PARTS,
     Layer,
@@ -53,16 +53,13 @@ def run_circuit(
     exists = wiring.graph.exists.to(other.device)
     mask = kept.to(other) * exists
     run = (_PostNorm if wiring.post else _PreNorm)(wiring, clean, other, mask, start)
-    batch = clean.writes.shape[1]
     for layer in wiring.layers[start:]:
         with run.reading_own(layer) as values:
             # The stream given here goes nowhere: every part of the block reads what `run` says.
             run_blocks(clean.calls, layer.number, run.filler, until=layer.number)
         run.after(layer, values)
     last = run.slot(-1)  # (circuit, batch, pos, d_model)
-    rows = torch.arange(batch, device=last.device)
-    at = last[:, rows, clean.position.to(last.device)]
-    return wiring.end(answers(wiring.model, at.flatten(0, 1)))
+    return wiring.answers(last.flatten(0, 1), clean.position.repeat(len(mask)))
 
 
 class _Run:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.circuits.blocks import Calls, answers, run_blocks
+from workbench.circuits.blocks import Calls, run_blocks
 from workbench.circuits.split import PARTS, Layer, Wiring, inner_maps
 from workbench.functional import norm_gradient, repeat_kv
 from workbench.hooks import Edit, Values, editing, reading
@@ -52,7 +52,6 @@ def slot_gradients(
     layers = wiring.layers[start:]
     inside = [site for layer in layers for site in _inner_sites(layer)]
     outside = [site for layer in layers for site in _stream_sites(wiring, layer)]
-    rows = torch.arange(len(position), device=stream.device)
     with (
         torch.enable_grad(),
         _each_head(wiring, layers),
@@ -61,7 +60,7 @@ def slot_gradients(
         reading(wiring.model, outside) as streams,
     ):
         last = run_blocks(calls, start, stream.detach().requires_grad_())
-        found = measure(wiring.end(answers(wiring.model, last[rows, position])))
+        found = measure(wiring.answers(last, position))
         slopes = torch.autograd.grad(found.sum(), [last, *(values[site] for site in inside)], allow_unused=True)
     by_site = {site: slope for site, slope in zip(inside, slopes[1:], strict=True) if slope is not None}
     with torch.no_grad():

@@ -53,14 +53,14 @@ class Layer:
     slots: Mapping[str, slice]
     """q, k, v, mlp -> their place among the slots."""
 
-    def site(self, part: str) -> str:
-        """The site of one part of this block's attention."""
-        return f"{self.lead}.{part}"
-
     lead: str
     """What the sites of its attention begin with: blocks.3.attn."""
     block: str
     """What the sites of the block begin with: blocks.3."""
+
+    def site(self, part: str) -> str:
+        """The site of one part of this block's attention."""
+        return f"{self.lead}.{part}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,8 +91,14 @@ class Wiring:
         """How many things read."""
         return len(self.graph.slot_names)
 
-    def end(self, logits: Float[Tensor, "rows vocab"]) -> Float[Tensor, "rows vocab"]:
-        """Logits in at least single precision."""
+    def answers(self, last: Float[Tensor, "rows pos d_model"], position: Int[Tensor, "rows"]) -> Tensor:
+        """Logits (rows, vocab) of last streams at the answer position, in at least single precision."""
+        rows = torch.arange(len(position), device=last.device)
+        return self.logits(last[rows, position.to(last.device)])
+
+    def logits(self, state: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
+        """Logits of last states, in at least single precision."""
+        logits = answers(self.model, state)
         return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
@@ -181,8 +187,7 @@ def recorded_writes(wiring: Wiring, batch: Mapping[str, Tensor], position: Int[T
             put_head_writes(layer, values[layer.site("z")], writes)
             if layer.mlp is not None:
                 put_mlp_writes(layer, values[write_sites(layer)[-1]], writes)
-        rows = torch.arange(len(position), device=first.device)
-        logits = wiring.end(answers(wiring.model, calls.streams[-1][rows, position]))
+        logits = wiring.answers(calls.streams[-1], position)
     return Record(calls=calls, writes=writes, logits=logits, position=position)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.circuits.blocks import answers, run_blocks
+from workbench.circuits.blocks import run_blocks
 from workbench.circuits.graph_data import CircuitGraph
 from workbench.circuits.split import PARTS, Layer, Record, Wiring, constants, projected
 from workbench.errors import BadInput, UnknownName
@@ -74,7 +74,7 @@ def path_answers(
     state = last[:, place]
     if end in slots:
         state = state + (streams.of([end])[0] - base.streams[-1])[:, place]
-    return wiring.end(answers(wiring.model, state))
+    return wiring.logits(state)
 
 
 class _Streams:
