@@ -18,6 +18,7 @@ from apps.screens.circuit_shown import Shown, of_comparison, of_graph, of_result
 from apps.screens.circuit_sized import curve, sized
 from apps.subject import Subject, of_many
 from apps.text import plain
+from apps.views.circuit_compared import cross_figure
 from apps.views.circuit_graph import MOST, Look, circuit_graph, drawn
 from apps.views.circuit_union import union_of
 
@@ -110,6 +111,8 @@ def _view(
             beside(graph, names, one.unit)
         if compared is None:
             curve(one, size)
+        else:
+            st.plotly_chart(cross_figure(compared), theme="streamlit", key="circuit cross beside")
         if not names.pinned:
             beside(graph, names, one.unit)
     below = state.linked(

@@ -61,7 +61,7 @@ def checked_groups(value: Any, nodes: frozenset[str]) -> dict[str, tuple[str, ..
     for name, members in value.items():
         if not isinstance(members, list | tuple) or len(members) < 2 or not set(members) <= nodes - {"input", "logits"}:
             raise ValueError(f"{name!r} is no group of this graph")
-        if not isinstance(name, str) or not name != _tidy(name) or not name or name in nodes:
+        if not isinstance(name, str) or name != _tidy(name) or not name or name in nodes:
             raise ValueError(f"{name!r} is no name of a group")
         taken += members
     if len(taken) != len(set(taken)):

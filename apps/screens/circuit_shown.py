@@ -61,7 +61,8 @@ class Shown:
     def first_size(self) -> int:
         """The smallest measured size that carries 80 % of the task, if that is well seen."""
         if self.found is None:
-            return self.graph.n_kept if self.graph.kept is not None else min(self.n_edges, WELL_SEEN)
+            some = min(max(self.n_edges // 10, 1), WELL_SEEN)
+            return some if self.graph.kept is None else max(1, self.graph.n_kept)
         known = measured(self)
         rows = list(zip(known.sizes, known.kept, known.faithfulness, strict=True))
         enough = [size for size, left, value in rows if value >= ENOUGH and left <= WELL_SEEN]
