@@ -154,6 +154,23 @@ def test_numbers_of_overlap():
     assert result.edge_jaccard[2] <= 1
 
 
+def test_the_circuit_of_every_step_is_kept():
+    result = history()
+    for at, step in enumerate(STEPS):
+        circuit = result.circuit(step)
+        assert circuit.n_kept == result.kept[at]
+        assert torch.equal(functional.kept_nodes(circuit.kept, circuit.feeds), result.present[at])
+        assert torch.equal(~circuit.scores.isnan(), circuit.kept)
+        assert circuit.about["step"] == step
+    wiring, drawn, _ = recorded(80)
+    scores = edge_scores(wiring, drawn.pairs(wiring.model), "logit-diff")
+    circuit = result.circuit(80)
+    assert torch.allclose(circuit.scores[circuit.kept], scores[circuit.kept], atol=1e-5)
+    assert result.circuit(100).kept_edges() == result.graph.kept_edges()
+    with pytest.raises(BadInput, match="no checkpoint at step 7; there are 0, 80, 100"):
+        result.circuit(7)
+
+
 def test_a_circuit_may_be_given():
     graph = workbench.circuit_graph(micro())
     given = graph.with_(kept=graph.exists.clone())
@@ -178,6 +195,7 @@ def test_it_is_drawn_and_comes_back_from_a_file(tmp_path):
 def test_no_circuit_at_all():
     result = workbench.circuit_history([0], checkpoint, "induction-match", **FEW)
     assert result.graph is None
+    assert result.circuit(0).n_kept == 0
     assert result.last_metric.isnan().all()
     assert "no checkpoint of 1 does it" in result.brief()[0]
     assert len(result.appearances()) == 0

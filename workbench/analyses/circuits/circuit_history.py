@@ -59,6 +59,7 @@ def circuit_history(
         points=points, seed=seed, anyway=anyway,
     )  # fmt: skip
     found: dict[int, Checkpoint] = {}
+    scores: dict[int, Tensor] = {}
     one, shape, chosen, meta = circuit, None, None, {}
     for at in track([order[-1], *order[:-1]], label=f"checkpoints of {task}"):
         model = load(at)
@@ -76,6 +77,7 @@ def circuit_history(
                 one = shape.with_(scores=here.scores, kept=here.kept, about=about)
         if one is not None and one.kept is not None:
             here = dataclasses.replace(here, **followed(wiring, drawn, one.kept, asked))
+        scores[at] = torch.zeros(0) if here.scores is None else here.scores[here.kept]
         found[at] = dataclasses.replace(here, scores=None)
         del model, wiring
     assert shape is not None and chosen is not None  # there is a step
@@ -107,7 +109,9 @@ def circuit_history(
         node_jaccard=node_jaccard,
         edge_jaccard=_with_before(kept.flatten(1)),
         smoothed_jaccard=functional.smoothed(node_jaccard),
-        graph_json="" if one is None else one.to_json(),
+        edges=kept.nonzero(),
+        edge_scores=torch.cat([scores[at] for at in order]),
+        graph_json=(shape if one is None else one).to_json(),
         meta=meta,
     )
 

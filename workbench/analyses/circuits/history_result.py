@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench import functional, plots
 from workbench.circuits.graph import CircuitGraph
+from workbench.errors import BadInput
 from workbench.results import Result
 
 if TYPE_CHECKING:
@@ -69,13 +71,31 @@ class CircuitHistory(Result, kind="circuit-history"):
     """The same of edges."""
     smoothed_jaccard: Float[Tensor, "step"]
     """`node_jaccard`, half of each value and half of the smoothed one before."""
+    edges: Int[Tensor, "edge 3"]
+    """The edges of the smallest faithful circuits: (place of the checkpoint in `steps`, source, slot)."""
+    edge_scores: Float[Tensor, "edge"]
+    """Their scores at that checkpoint."""
     graph_json: str
-    """The circuit that `last_circuit` follows; empty where there is none."""
+    """The circuit that `last_circuit` follows; of no edges where there is none."""
 
     @property
     def graph(self) -> CircuitGraph | None:
         """The circuit that `last_circuit` follows; None where the last checkpoint has none."""
-        return CircuitGraph.from_json(self.graph_json) if self.graph_json else None
+        followed = CircuitGraph.from_json(self.graph_json)
+        return None if followed.kept is None else followed
+
+    def circuit(self, step: int) -> CircuitGraph:
+        """The smallest faithful circuit of one checkpoint, with the scores of its edges; none where none is faithful."""
+        if step not in self.steps:
+            known = ", ".join(map(str, self.steps))
+            raise BadInput(f"There is no checkpoint at {self.unit} {step!r}; there are {known}.")
+        graph = CircuitGraph.from_json(self.graph_json)
+        here = self.edges[:, 0] == self.steps.index(step)
+        at = self.edges[here, 1:].unbind(-1)
+        scores, kept = torch.full(graph.shape, torch.nan), torch.zeros(graph.shape, dtype=torch.bool)
+        scores[at], kept[at] = self.edge_scores[here], True
+        about = {"task": self.task, "metric": self.metric, "method": self.method, self.unit: step}
+        return graph.with_(scores=scores, kept=kept, about=about)
 
     def to_frame(self) -> "pd.DataFrame":
         """One row for each checkpoint; `does` is 1 where it does the task, `found` where a circuit is faithful."""
