@@ -64,6 +64,18 @@ def test_an_answer_that_changes_the_token_before_it_is_not_one_token():
     assert reader.is_one_token("in 174", "5") and not reader.is_one_token("in 17", "4")
 
 
+def test_an_answer_that_only_changes_what_stands_before_it_is_not_one_token(tiny):
+    class Restless:
+        """Spells the first character otherwise in a text that ends with an exclamation mark."""
+
+        def __call__(self, texts, add_special_tokens=True):
+            return tiny("gpt2").processor(["?" + t[1:] if t.endswith("!") else t for t in texts])
+
+    reader = Reader(tiny("gpt2"))
+    reader.tokenizer = Restless()
+    assert reader.is_one_token("abc", ".") and not reader.is_one_token("abc", "!")
+
+
 def test_the_mask_stands_where_the_answer_would():
     model = word_model("mask")
     reader, mask = Reader(model), model.processor.mask_token_id

@@ -5,6 +5,8 @@ import pytest
 from tests.tasks.word_models import word_model
 from workbench.errors import BadFile, BadInput
 from workbench.tasks import draw
+from workbench.tasks.draft import Draft
+from workbench.tasks.user_file import expects_a_space
 
 HEAD = "clean,corrupted,target,foil"
 ROW = "So the capital of France is,So the capital of Italy is, Paris, Rome"
@@ -61,6 +63,22 @@ def test_a_space_is_added_where_one_belongs(table):
     found = {tuple(targets) for targets, _ in answers(table(HEAD, *rows))}
     assert found == {(" Paris",), ("45", "99"), ("5",), ("45",)}
     assert answers(table(HEAD, ROW.replace(", ", ",")), "mask") == [([" Paris"], [" Rome"])]
+
+
+@pytest.mark.parametrize(
+    ("clean", "target", "spaced"),
+    [
+        ("is", "Paris", True),
+        ("is:", "Paris", True),
+        ("is 4", "Paris", True),
+        ("2 +", "4", True),
+        ("is ", "Paris", False),
+    ]
+    + [("(", "a", False), ('"', "a", False), ("1=", "2", False), ("the year 17", "45", False)],
+)
+def test_where_a_space_is_expected(clean, target, spaced):
+    row = Draft(clean=clean, corrupted="x", targets=(target,), foils=("y",))
+    assert expects_a_space(row) == spaced
 
 
 def test_what_the_tokenizer_cannot_use_is_counted_and_the_rest_goes_on(table):
