@@ -85,7 +85,7 @@ class CircuitHistory(Result, kind="circuit-history"):
         return None if followed.kept is None else followed
 
     def circuit(self, step: int) -> CircuitGraph:
-        """The smallest faithful circuit of one checkpoint, with the scores of its edges; none where none is faithful."""
+        """The smallest faithful circuit of one checkpoint, with the scores of its edges; empty where none is."""
         if step not in self.steps:
             known = ", ".join(map(str, self.steps))
             raise BadInput(f"There is no checkpoint at {self.unit} {step!r}; there are {known}.")
