@@ -9,6 +9,7 @@ from tests.analyses.attribution.plain_blocks import exact_model
 from tests.circuits import brute_force
 from tests.circuits.gates import gate
 from tests.circuits.planted import PLANTED
+from workbench.circuits import acdc
 from workbench.circuits.acdc import acdc_circuit
 from workbench.circuits.circuit_run import run_circuit
 from workbench.circuits.edge_scores import runs
@@ -118,6 +119,17 @@ def test_nothing_stays_at_a_high_threshold_and_batches_are_averaged():
     whole, parts = (acdc_circuit(wiring, some, threshold=3e-5) for some in ([pair], halves))
     assert torch.equal(whole.kept, parts.kept)
     assert whole.divergence == pytest.approx(parts.divergence, abs=1e-12)
+
+
+def test_edges_without_which_there_is_no_number_stay(monkeypatch):
+    model, pair = prompts("gpt2")
+    wiring = split(model)
+
+    def broken(_wiring, clean, _other, kept, **_options):
+        return clean.logits.repeat(len(kept), 1) * torch.nan
+
+    monkeypatch.setattr(acdc, "run_circuit", broken)
+    assert torch.equal(acdc_circuit(wiring, [pair]).kept, wiring.graph.exists)
 
 
 def test_what_cannot_be_searched_is_said():
