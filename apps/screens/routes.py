@@ -12,7 +12,7 @@ from apps.generic import remarks
 from apps.running import sentences
 from apps.screens.routes_beside import beside, chosen
 from apps.subject import Subject, subject
-from apps.text import plain, visible
+from apps.text import visible
 from apps.views.routes_figure import route_figure
 from apps.views.routes_graph import View, routes_graph
 from apps.views.routes_parts import Drawn, drawn
@@ -32,6 +32,12 @@ _USUAL = 0.04
 _LOWEST = 0.01
 _MANY = 40
 """Tokens from which on only those on the route get a column, unless asked for."""
+_FURTHER = {
+    "ablate": "Ablate",
+    "patching": "Patching lab",
+    "analysis-knockout-windows": "Attention knockout",
+    "analysis-routes-corpus": "Routes of a whole corpus",
+}
 _drawn: "WeakKeyDictionary[Routes, dict[bool, Drawn]]" = WeakKeyDictionary()
 
 
@@ -66,7 +72,7 @@ def _asked(seen: Subject) -> Asked:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         position = state.linked(
             st.selectbox,
-            "Trace the prediction after",
+            "Trace the prediction at",
             "position",
             -1,
             read=state.whole(-1, n - 1),
@@ -154,7 +160,7 @@ def _view(seen: Subject, found: "Routes", asked: Asked) -> None:
         _offer(seen, found, route, look, asked)
     with narrow:
         beside(seen, found, route, part, threshold)
-    _note(seen)
+    _further()
 
 
 def _answer(found: "Routes") -> str:
@@ -215,7 +221,7 @@ def _offer(seen: Subject, found: "Routes", route: Drawn, look: View, asked: Aske
                 found.n_layers,
                 look.threshold,
                 few=look.few,
-                title=f"Route of the prediction after {at}",
+                title=f"Route of the prediction at {at}",
             ),
             frame=shown.to_frame,
             key="routes",
@@ -234,16 +240,13 @@ def _offer(seen: Subject, found: "Routes", route: Drawn, look: View, asked: Aske
         )
 
 
-def _note(seen: Subject) -> None:
+def _further() -> None:
+    """Pages that take parts away, and the routes of many prompts."""
+    menu = st.session_state["state:menu"]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Does it matter? Take it away:", width="content")
+        for name, label in _FURTHER.items():
+            if name in menu and st.button(label, key=f"routes:to:{name}", type="tertiary"):
+                state.go(name)
     with st.expander("What this shows, and what it does not", icon=":material/menu_book:"):
         st.text(remarks(registry.get("routes")))
-        st.caption("Take parts away and see what the model then answers:")
-        menu = st.session_state["state:menu"]
-        with st.container(horizontal=True):
-            for name, label in (
-                ("analysis-attention-knockout", "Attention knockout"),
-                ("ablate", "Ablate"),
-                ("analysis-routes-corpus", "Routes of a whole corpus"),
-            ):
-                if name in menu and st.button(plain(label), key=f"routes:to:{name}"):
-                    state.go(name)

@@ -32,7 +32,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   function redraw() {
     place = placed(data, view.at, view.zoom, root.clientWidth || 900);
     const svg = draw("svg", { width: place.width, height: place.height, role: "application", tabindex: 0 });
-    svg.setAttribute("aria-label", `Route of the prediction after ${names.word(target)}. Arrow keys go from state to state, Enter explains.`);
+    svg.setAttribute("aria-label", `Route of the prediction at ${names.word(target)}. Arrow keys go from state to state, Enter explains.`);
     const edges = edgesOf(place, view.at, data.selected), states = nodesOf(place, view.at, data);
     [lines, nodes] = [edges.lines, states.nodes];
     const marks = marksOf(place, data), words = wordsOf(place, data), side = namesOf(place, data);

@@ -5,7 +5,7 @@ function marksOf({ x, top, across, columns, width }, { tokens, target, answer })
   columns.forEach((position) => {
     const at = x(position), on = position === target;
     const one = draw("g", { class: on ? "mark on" : "mark", role: "button", "data-id": `t${position}`, "aria-pressed": on });
-    one.setAttribute("aria-label", `trace the prediction after ${tokens[position].whole}, position ${position}`);
+    one.setAttribute("aria-label", `trace the prediction at ${tokens[position].whole}, position ${position}`);
     one.append(
       draw("rect", { class: "grip", x: at - across / 2, y: 12, width: across, height: 20 }),
       draw("path", { d: `M${at - size},${19}L${at + size},${19}L${at},${19 + 1.4 * size}Z` }),

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 import workbench
 from apps.text import visible
+from apps.views import routes_graph
 from tests.browser.driving import PATIENCE, errors, opened, settled
 from workbench.analyses.circuits.route_node import route_node
 
@@ -140,3 +141,28 @@ def test_the_keyboard_goes_from_state_to_state_and_files_are_made(visit, found):
     text = download.value.path().read_text("utf-8")
     nodes = found.to_networkx(0.1).number_of_nodes()
     assert text.count("<node ") == nodes and "graphml" in text
+
+
+def test_a_threshold_that_leaves_nothing_and_edges_that_are_not_drawn_are_said(browser):
+    """The component by itself, with a hand-made route: one edge holds up to .01, a second one was not sent."""
+    script, style = (routes_graph._joined(names) for names in (routes_graph._SCRIPTS, routes_graph._STYLES))
+    data = {"tokens": [{"text": "a", "whole": "a"}, {"text": "b", "whole": "b"}], "layers": 1, "target": 1, "at": 0}
+    data |= {"edges": [[0, 0, 1, 0, 1, 0.02, [[3, 0.02]]]], "thresholds": [0.01, 0.02], "counts": [2, 0], "one": True}
+    data |= {"selected": "", "divided": False, "few": False, "answer": "", "of": "x"}
+    page = browser.new_page()
+    page.set_content(f"<style>{style}</style><div id=host><div class=root></div></div>")
+    page.evaluate(
+        """async ([script, data]) => {
+        const source = URL.createObjectURL(new Blob([script], {type: "text/javascript"}));
+        const {default: mount} = await import(source);
+        mount({data, parentElement: document.querySelector("#host"), setTriggerValue: () => {}});
+        }""",
+        [script, data],
+    )
+    expect(page.locator(".edge")).to_have_count(1)
+    expect(page.locator("output")).to_have_text("0.01 · 2 edges kept, the strongest 1 drawn")
+    expect(page.locator(".none")).to_be_hidden()
+    page.locator("input[type=range]").press("ArrowRight")
+    expect(page.locator(".edge")).to_have_count(0)
+    expect(page.locator(".none")).to_contain_text("No part of this prediction contributes more than 0.02")
+    page.close()
