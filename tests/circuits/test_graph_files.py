@@ -270,6 +270,10 @@ def test_viewers_of_attribution_graphs_get_what_their_schema_asks_for():
     made = json.loads(json.dumps(graph.to_attribution_graph(slug="toy", prompt="a b")))
     assert set(made) == {"metadata", "qParams", "nodes", "links"}
     assert made["metadata"]["prompt_tokens"] == ["a", " b"]
+    assert {name: type(made["metadata"][name]) for name in ("slug", "scan", "prompt")} == dict.fromkeys(
+        ("slug", "scan", "prompt"), str
+    )
+    assert "node_threshold" not in made["metadata"]  # a number where there is one: null is refused
     ids = {node["node_id"]: node for node in made["nodes"]}
     assert len(ids) == len(made["nodes"])
     needed = {"node_id": str, "feature": int, "layer": str, "ctx_idx": int, "feature_type": str, "jsNodeId": str}

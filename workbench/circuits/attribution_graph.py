@@ -40,7 +40,6 @@ def attribution_graph(graph: CircuitGraph, *, slug: str = "circuit", prompt: str
             "transcoder_list": [],
             "prompt_tokens": list(graph.positions) or [prompt],
             "prompt": prompt or "".join(graph.positions),
-            "node_threshold": None,
             "schema_version": 1,
             "info": {"description": ", ".join(f"{key}: {value}" for key, value in graph.about.items())},
         },
