@@ -9,8 +9,8 @@ import workbench
 from workbench import functional
 from workbench.analyses.attribution.method import Method, Scores
 from workbench.analyses.attribution.methods import methods
-from workbench.analyses.attribution.untrained import untrained_copy
 from workbench.models.adapters import adapt
+from workbench.models.untrained import untrained_copy
 from workbench.testing import tiny_model
 
 PROMPTS = ("abcabc", "cab", "aabbccaa", "bca bca")

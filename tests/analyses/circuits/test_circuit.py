@@ -116,3 +116,13 @@ def test_every_method_makes_circuits(method):
     assert result.faithfulness[-1].item() == pytest.approx(1.0, abs=1e-4)
     if method in ("exact", "acdc", "eap-ig-activations"):  # nodes tell no edges apart, weights know of no task
         assert result.faithfulness[1] > 0.9
+
+
+def test_random_weights_are_a_control_and_leave_the_model_as_it_was():
+    weights = list(micro().module.parameters())
+    before = [weight.clone() for weight in weights]
+    control = workbench.circuit(micro(), "induction", examples=8, shares=SHARES, draws=0, untrained=True)
+    assert all(torch.equal(now, then) for now, then in zip(weights, before, strict=True))
+    assert control.accuracy < 0.9
+    assert abs(control.clean) < 1 < found().clean
+    assert "random" in control.notes[0]

@@ -11,11 +11,11 @@ from workbench import functional
 from workbench.analyses.attribution.agreement_table import AttributionAgreement as AttributionAgreement
 from workbench.analyses.attribution.judged import MEASURES, correlations
 from workbench.analyses.attribution.together import Together, allowed, chosen_check, counted, effects, together
-from workbench.analyses.attribution.untrained import untrained_copy
 from workbench.errors import BadInput
 from workbench.interventions import neutral_sentences
 from workbench.media import EXAMPLE
 from workbench.models.lens_model import LensModel
+from workbench.models.untrained import untrained_copy
 from workbench.progress import track
 from workbench.registry import Seed, Within, analysis
 

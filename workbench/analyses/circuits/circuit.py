@@ -14,6 +14,7 @@ from workbench.circuits.judging import circuits_of, judged, ordered_edges
 from workbench.circuits.split import NEEDS, split
 from workbench.errors import BadInput
 from workbench.models.lens_model import LensModel
+from workbench.models.untrained import untrained_copy
 from workbench.registry import Seed, TaskName, Within, analysis
 from workbench.results import Result
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Metric = Literal["task", "logit-diff", "prob-diff", "log-prob", "kl"]
 Select = Literal["greedy", "top"]
+RANDOM = "The weights are random: this is a control."
 SHOWN = 8
 """Examples that a result keeps as text, and edges that a terminal shows."""
 
@@ -190,6 +192,7 @@ def circuit(
     draws: Annotated[int, Within(0, 100), "Random orders of edges for comparison"] = 1,
     seed: Annotated[Seed, "Seed of the examples and of random orders"] = 0,
     anyway: Annotated[bool, "Go on though the model does not do the task: for controls"] = False,
+    untrained: Annotated[bool, "The same for a copy with random weights: what the shape alone gives"] = False,
 ) -> Circuit:
     """Which edges carry a task, and how much of it circuits of growing size give (EAP, EAP-IG, exact, ACDC).
 
@@ -199,8 +202,9 @@ def circuit(
     costs (`workbench.circuits.edge_scores`), and about two forward passes for each size, draw and example.
     Hanna et al. (2024), "Have Faith in Faithfulness"; Mueller et al. (2025), "MIB".
     """
+    model = untrained_copy(model, seed) if untrained else model
     wiring = split(model, slots=slots)
-    chosen = tasks.task(task, model, examples=examples, seed=seed, metric=metric, anyway=anyway)
+    chosen = tasks.task(task, model, examples=examples, seed=seed, metric=metric, anyway=anyway or untrained)
     pairs = list(chosen.pairs(model))
     scores, order = found_scores(
         wiring, pairs, chosen.metric, method,
@@ -215,6 +219,7 @@ def circuit(
     curves = found.faithfulness.float().view(len(orders), len(sizes))
     areas = functional.faithfulness_areas(shares, curves) if len(shares) > 1 else None
     doing, nan = chosen.doing, float("nan")
+    notes = [RANDOM if untrained else "", chosen.note, *_warnings(found.faithfulness, wiring.graph.n_edges, shares)]
     return Circuit(
         task=chosen.name,
         metric=chosen.metric,
@@ -223,7 +228,16 @@ def circuit(
         replace=replace,
         examples=_shown(model, chosen),
         n_examples=len(chosen),
-        notes=tuple(filter(None, [chosen.note, *_warnings(found.faithfulness, wiring.graph.n_edges, shares)])),
+        notes=tuple(
+            filter(
+                None,
+                [
+                    RANDOM if untrained else "",
+                    chosen.note,
+                    *_warnings(found.faithfulness, wiring.graph.n_edges, shares),
+                ],
+            )
+        ),
         accuracy=nan if doing is None else doing.accuracy,
         clean=found.clean.mean().item(),
         corrupted=found.empty.mean().item(),
