@@ -149,10 +149,10 @@ def exact(
 
 
 @torch.no_grad()
-def circuit(plain, clean, others: Mapping[str, Tensor], kept, *, slots="query-head", neurons=()) -> Tensor:
+def circuit(plain, clean, others: Mapping[str, Tensor], kept, *, slots="query-head", neurons=(), edges=None) -> Tensor:
     """Logits (batch, pos, vocab) when every edge outside `kept` carries the write of `others`."""
     options = {"slots": slots, "neurons": neurons}
-    edges = edges_of(run(plain, clean, **options))
+    edges = edges_of(run(plain, clean, **options)) if edges is None else edges
     carried: dict[str, dict[str, Tensor]] = {}
     for source, slot in edges:
         if (source, slot) not in kept:

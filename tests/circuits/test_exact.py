@@ -65,9 +65,13 @@ def test_is_what_a_plain_edge_patcher_finds(family, options):
     ids = [batch["input_ids"] for batch in (pair.clean, pair.corrupted)]
     plain = brute_force.split_by_hand(model.module, model.family)
     options = {"slots": "kv-head"} | options
-    expected = as_tensor(wiring.graph, brute_force.exact(plain, *ids, metric, **options))
+    edges = [tuple(name.split("->")) for name in wiring.graph.edge_names]
+    edges = edges[:: 1 + len(edges) // 120]  # each, where they are few
+    expected = as_tensor(wiring.graph, brute_force.exact(plain, *ids, metric, edges=edges, **options))
     assert expected.nan_to_num().abs().max() > 1e-3
-    close(exact_scores(wiring, [pair], "logit-diff"), expected)
+    found = exact_scores(wiring, [pair], "logit-diff")
+    assert torch.equal(found.isnan(), ~wiring.graph.exists)
+    close(found.masked_fill(expected.isnan(), torch.nan), expected)
 
 
 @pytest.mark.parametrize("family", ["bert", "albert", "electra", "vit", "neox"])

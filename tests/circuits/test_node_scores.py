@@ -26,27 +26,24 @@ def prompts(model):
 
 @pytest.mark.parametrize(("family", "neurons"), [("gpt2", (0,)), ("llama", ()), ("neox", ())])
 def test_is_the_slope_along_what_a_node_writes(family, neurons):
-    """By a small step of the write, in all slots that read it, on the model split by hand; one example at a time."""
+    """By a small step of the write, in all slots that read it, on the model split by hand."""
     model, _ = exact_model(family)
     pair, wiring = prompts(model), split(model, neurons=neurons)
     plain, step = brute_force.split_by_hand(model.module, model.family), 1e-5
     each = torch.zeros(2, len(wiring.graph.sources), dtype=torch.float64)
     with torch.no_grad():
-        for i in range(2):
-            clean, other = (
-                brute_force.run(plain, batch["input_ids"][i : i + 1], neurons=neurons)
-                for batch in (pair.clean, pair.corrupted)
-            )
-            for number, source in enumerate(wiring.graph.sources):
-                ends = []
-                for way in (-step, step):
-                    write = clean.writes[source] + way * (clean.writes[source] - other.writes[source])
-                    carried = {slot: {source: write} for slot, seen in clean.sees.items() if source in seen}
-                    ids = pair.clean["input_ids"][i : i + 1]
-                    logits = brute_force.run(plain, ids, carried, neurons=neurons).logits
-                    last = brute_force.answer(logits, pair.position[:1])
-                    ends.append(answer_metric(last, pair.targets[i : i + 1], pair.foils[i : i + 1], "logit-diff"))
-                each[i, number] = (ends[1] - ends[0]).item() / (2 * step)
+        clean, other = (
+            brute_force.run(plain, batch["input_ids"], neurons=neurons) for batch in (pair.clean, pair.corrupted)
+        )
+        for number, source in enumerate(wiring.graph.sources):
+            ends = []
+            for way in (-step, step):
+                write = clean.writes[source] + way * (clean.writes[source] - other.writes[source])
+                carried = {slot: {source: write} for slot, seen in clean.sees.items() if source in seen}
+                logits = brute_force.run(plain, pair.clean["input_ids"], carried, neurons=neurons).logits
+                last = brute_force.answer(logits, pair.position)
+                ends.append(answer_metric(last, pair.targets, pair.foils, "logit-diff"))
+            each[:, number] = (ends[1] - ends[0]) / (2 * step)
     found = node_attributions(wiring, [pair], "logit-diff")
     hisp = node_attributions(wiring, [pair], "logit-diff", absolute=True)
     torch.testing.assert_close(found, each.mean(0), rtol=0, atol=1e-7)
