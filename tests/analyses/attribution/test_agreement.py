@@ -1,6 +1,7 @@
 """Agreement over prompts: the single runs put together, with what is undefined counted, and its controls."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -147,8 +148,9 @@ def test_the_untrained_copy_is_another_model_of_the_same_shape(family):
 
 def test_untrained_weights_are_drawn_as_the_config_says():
     fresh = untrained_copy(tiny_model("gpt2"))
+    config: Any = fresh.module.config
     weights = torch.cat([p.flatten() for n, p in fresh.module.named_parameters() if "c_fc.weight" in n or "wte" in n])
-    assert weights.std().item() == pytest.approx(fresh.module.config.initializer_range, rel=0.1)
+    assert weights.std().item() == pytest.approx(config.initializer_range, rel=0.1)
 
 
 def test_an_untrained_arm_stands_beside_the_trained_one(planted):

@@ -228,16 +228,7 @@ def circuit(
         replace=replace,
         examples=_shown(model, chosen),
         n_examples=len(chosen),
-        notes=tuple(
-            filter(
-                None,
-                [
-                    RANDOM if untrained else "",
-                    chosen.note,
-                    *_warnings(found.faithfulness, wiring.graph.n_edges, shares),
-                ],
-            )
-        ),
+        notes=tuple(filter(None, notes)),
         accuracy=nan if doing is None else doing.accuracy,
         clean=found.clean.mean().item(),
         corrupted=found.empty.mean().item(),
