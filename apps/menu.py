@@ -23,6 +23,7 @@ OWN = {
     "qk_head": ("QK head", ":material/scatter_plot:"),
     "qk_weights": ("QK weights", ":material/line_weight:"),
     "ablate": ("Ablate", ":material/content_cut:"),
+    "patching": ("Patching lab", ":material/swap_horiz:"),
     "circuit": ("Circuit", ":material/polyline:"),
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
@@ -45,6 +46,9 @@ OPTIONS = {
     | {"point", "selected", "isolated", "alike"},
     "qk_weights": frozenset({"attention", "fold", "number", "tiles", "sort", "lowest", "locked", "of"}),
     "ablate": frozenset({"attention", "operation", "sites", "token", "position"}),
+    "patching": frozenset(
+        {"corrupted", "token", "foil", "position", "direction", "attention", "sweep", "each", "ran", "patches"}
+    ),
     "circuit": frozenset(
         {"task", "method", "metric", "replace", "select", "slots", "examples", "steps", "rule", "shares", "threshold"}
         | {"absolute", "draws", "seed", "anyway", "ran", "size", "apart", "pinned", "names", "groups", "below", "find"}
