@@ -46,6 +46,11 @@ def test_another_seed_draws_others_and_the_same_the_same():
     assert not torch.equal(habits(model, seed=1).contribution, habits(model, seed=2).contribution)
 
 
+def test_where_nothing_is_above_the_threshold_nothing_is_on_a_route():
+    found = habits(tiny_model("gpt2"), threshold=1.0)
+    assert not found.kept.any() and not found.contribution.any() and not found.edges.any()
+
+
 def planted(n_units=20, each=4, seed=0):
     random = torch.Generator().manual_seed(seed)
     unit = torch.arange(n_units).repeat_interleave(each)

@@ -159,6 +159,23 @@ def test_the_route_is_what_a_plain_search_reaches(family):
     assert one.thresholds_frame()["edges"].tolist() == one.n_kept.tolist()
 
 
+@pytest.mark.parametrize(
+    ("family", "swamped"),
+    [("gpt2", "transformer.h.1.attn.c_proj.bias"), ("neox", "gpt_neox.layers.1.mlp.dense_4h_to_h.weight")],
+)
+def test_where_one_part_swamps_all_the_route_follows_it_alone(family, swamped):
+    """A bias leads nowhere; an MLP beside attention leads to what enters the block, though the residual does not."""
+    model, text = exact_model(family)
+    with torch.no_grad():
+        model.module.get_parameter(swamped).mul_(300)
+    whole, one = workbench.routes(model, text, full=True), workbench.routes(model, text)
+    assert parts_of(one.route()) == plain_route(whole, 0.04, one.position)
+    assert torch.equal(whole.reached, one.reached)
+    last = one.route().query("layer == 1")["kind"]
+    assert set(last) == ({"mlp"} if family == "neox" else {"bias", "past the mlp"})
+    assert bool(one.states()[1].any()) == (family == "neox")
+
+
 @pytest.mark.parametrize("family", ["llama", "neox", "micro"])
 def test_kept_shares_of_a_sum_are_one_again(family):
     found = workbench.routes(*exact(family), threshold=0.02)

@@ -47,7 +47,7 @@ def traced(run: Recorded, positions: Sequence[int], how: Measure, *, floor: floa
     for layer in track(list(reversed(range(n_layers))), label="layers traced"):
         at = _places(state, full)
         mid, below = state, torch.zeros_like(state)
-        if run.has_mlp and not run.parallel:
+        if run.has_mlp and not run.parallel and len(at):
             shares = mlp_shares(run, layer, at, how)  # (query, (mlp, past))
             mlp[layer, at.cpu()], past[layer, at.cpu()] = shares.T.float().cpu()
             mid = torch.zeros_like(state)
@@ -71,7 +71,8 @@ def traced(run: Recorded, positions: Sequence[int], how: Measure, *, floor: floa
                 below = _below(mid, at, stays, query, key)
         state = below
         states.append(state)
-    columns = [torch.cat(column).cpu() for column in zip(*found, strict=True)]
+    nothing = (*[torch.zeros(0, dtype=torch.int64, device=device)] * 4, torch.zeros(0, device=device))
+    columns = [torch.cat(column).cpu() for column in zip(nothing, *found, strict=True)]
     return Traced(
         reached=torch.stack(states[::-1]).cpu(),
         reached_mid=torch.stack(mids[::-1]).cpu(),
