@@ -52,9 +52,9 @@ def exact_scores(
                 f"Scores by position need prompts of one length; these have {len(total)} and {len(drops)} tokens."
             )
         total, count = drops if total is None else total + drops, count + len(one.pair)
-        dtype, device = torch.promote_types(one.delta.dtype, torch.float32), one.delta.device
     assert total is not None, "there is a pair"
-    return (total / count).masked_fill(~asked, torch.nan).to(device, dtype)
+    dtype = torch.promote_types(wiring.model.dtype, torch.float32)
+    return (total / count).masked_fill(~asked, torch.nan).to(wiring.model.device, dtype)
 
 
 def _asked(wiring: Wiring, edges: Tensor | None) -> Tensor:
