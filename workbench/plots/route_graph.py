@@ -57,12 +57,14 @@ def route_graph(lines: "pd.DataFrame", marks: "pd.DataFrame", *, tokens: Sequenc
     )  # fmt: skip
     top = marks["y"].to_numpy(dtype=float).max() if len(marks) else 1.0
     figure.update_yaxes(title="layers passed", showgrid=False, zeroline=False, range=[-0.4, top + 0.4])
+    if top <= 12:
+        figure.update_yaxes(dtick=1)
     return styled(
         figure,
         title={"text": sentence(title)} if title else None,
         showlegend=False,
         width=min(2400, max(640, 140 + 34 * len(names))),
-        height=min(1600, 220 + int(42 * top)),
+        height=min(1600, 240 + int(44 * top)),
     )
 
 

@@ -202,6 +202,16 @@ def test_edges_sum_heads_and_keep_a_look_at_oneself_apart_from_the_stream():
     assert found.edge_weight.tolist() == pytest.approx(attention["contribution"].tolist())
 
 
+def test_the_picture_counts_edges_and_draws_each():
+    found = workbench.routes(*exact("gpt2"))
+    edges, (lines, marks) = found.edges_frame(0.02), route_export.drawn(found, 0.02)
+    assert f"{len(edges)} edges above 0.02" in found.figure(0.02).layout.title.text
+    assert len(lines) == len(edges) + (edges["kind"] == "mlp").sum()
+    assert set(lines["kind"]) == set(edges["kind"]) and (marks["kind"] == "mlp").sum() == (edges["kind"] == "mlp").sum()
+    drawn = [t for t in found.figure(0.02).data if t.mode == "lines"]
+    assert sum(len(t.x) // 4 for t in drawn) == len(lines)
+
+
 def test_without_heads_and_mlps_the_route_is_a_straight_column():
     model = tiny_model("gpt2")
     with torch.no_grad():

@@ -207,10 +207,11 @@ class Routes(Result, kind="routes"):
     def figure(self, threshold: float | None = None) -> "go.Figure":
         """The route: tokens along x, layers up, edges as wide as their contributions."""
         threshold = self.threshold if threshold is None else threshold
-        edges, nodes = route_export.drawn(self, threshold)
+        lines, marks = route_export.drawn(self, threshold)
         answer = "" if self.answer is None else f" to {self.answer!r}"
-        title = f"route{answer} at position {self.position}: {len(edges)} edges above {threshold:g}"
-        return plots.route_graph(edges, nodes, tokens=self.tokens, title=title)
+        count = len(self.edges_frame(threshold))
+        title = f"route{answer} at position {self.position}: {count} edges above {threshold:g}"
+        return plots.route_graph(lines, marks, tokens=self.tokens, title=title)
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """How many edges are on the route, and the edges, the strongest first."""
