@@ -48,11 +48,12 @@ OPTIONS = {
     "ablate": frozenset({"attention", "operation", "sites", "token", "position"}),
     "patching": frozenset(
         {"corrupted", "token", "foil", "position", "direction", "attention", "sweep", "each", "ran", "patches"}
+        | {"data"}
     ),
     "circuit": frozenset(
         {"task", "method", "metric", "replace", "select", "slots", "examples", "steps", "rule", "shares", "threshold"}
-        | {"absolute", "draws", "seed", "anyway", "ran", "size", "apart", "pinned", "names", "groups", "below", "find"}
-        | {"against", "step"}
+        | {"absolute", "draws", "seed", "anyway", "untrained", "ran", "size", "apart", "pinned", "names", "groups"}
+        | {"below", "find", "against", "step"}
     ),
 }
 """What the address of such a page may say beside the model and the prompt."""

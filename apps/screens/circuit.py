@@ -101,7 +101,7 @@ def _view(
     with st.container(key="circuit-sides"):
         narrow, wide = st.columns([1, 2.5], gap="medium")
     with wide:
-        size, graph = sized(one)
+        size, graph = sized(seen, one, None if opened or compared is not None else params)
         pair = None if other is None else (graph, other.graph if other.fixed else other.at(size))
         if other is not None and pair is not None:
             st.caption(plain(said(one, other, pair)))

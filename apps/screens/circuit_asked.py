@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 ANALYSIS = "circuit"
 MAIN = ("task", "method", "metric", "replace", "select", "slots", "examples")
 """Parameters that stand on the page; the others are behind a button."""
-OPTIONS = frozenset({*MAIN, "steps", "rule", "shares", "threshold", "absolute", "draws", "seed", "anyway", "ran"})
+SELDOM = ("steps", "rule", "shares", "threshold", "absolute", "draws", "seed", "anyway", "untrained")
+OPTIONS = frozenset({*MAIN, *SELDOM, "ran"})
 HELP = {
     "task": "What the model is to do: pairs of prompts, or the path of a CSV with clean, corrupted, target, foil.",
     "method": "How edges are scored.",

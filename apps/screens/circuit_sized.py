@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from apps import state
+from apps.screens.circuit_measure import known, measure
 from apps.screens.circuit_shown import Shown, carried_at, measured
+from apps.subject import Subject
 from apps.text import plain
 from apps.views.circuit_curve import curve_figure
 from apps.views.circuit_words import carried, number, percent
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
     from workbench.circuits.graph_data import CircuitGraph
 
 
-def sized(one: Shown) -> "tuple[int, CircuitGraph]":
-    """The size that the reader has chosen, the circuit of it, and what it carries, in words."""
+def sized(seen: Subject, one: Shown, params: dict[str, Any] | None) -> "tuple[int, CircuitGraph]":
+    """The size that the reader has chosen, the circuit of it, and what it carries, in words.
+
+    `params` are those of the run; None of a file, whose circuits are not run.
+    """
     headline = st.container()
     if one.fixed:
         size, graph = one.graph.n_kept, one.graph
@@ -37,13 +42,15 @@ def sized(one: Shown) -> "tuple[int, CircuitGraph]":
         )
         graph = one.at(size)
     share, between, chance = carried_at(one, size)
+    if share is None and params is not None:
+        share = known(seen, params, size)
     headline.markdown(f"#### {plain(carried(graph.n_kept, one.n_edges, share, between=between))}")
     said = []
     if not one.fixed and graph.n_kept < size:
         said.append(f"{size:,} asked for; {size - graph.n_kept:,} lie on no path from the input to the logits.")
     if chance is not None:
         said.append(f"Random circuits of this size carry {percent(chance)}.")
-    elif between is not None:
+    elif between is not None and share is None:
         near = min(measured(one).sizes, key=lambda n: abs(n - size))
         said.append(f"Not measured at this size; the nearest that is: {near:,}.")
     if one.found is not None:
@@ -51,6 +58,8 @@ def sized(one: Shown) -> "tuple[int, CircuitGraph]":
         said.append(f"The whole is {clean} {one.unit} on clean prompts against {corrupted} on corrupted ones.")
     if said:
         headline.caption(plain(" ".join(said)))
+    if share is None and params is not None:
+        measure(seen, params, size, graph)
     return size, graph
 
 

@@ -14,10 +14,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
 function graph(root, data, pin) {
   const { marks, edges, kinds, pinned, sides, parts, unit } = data, room = root.clientWidth || 900;
-  const whole = document.fullscreenElement === root;
-  const plan = places(data, room), { frame } = plan, { scene, paths, hits, nodes } = picture(data, plan);
+  const whole = root.matches(":fullscreen");
+  const plan = places(data, room, whole ? window.innerHeight - 220 : 640), { frame } = plan, { scene, paths, hits, nodes } = picture(data, plan);
   const focused = root.contains(root.getRootNode().activeElement) ? root.getRootNode().activeElement?.dataset?.node : null;
-  const tall = whole ? window.innerHeight - 90 : Math.max(240, Math.min(780, frame.height * Math.min(1.15, room / frame.width)));
+  const tall = whole ? window.innerHeight - 100 : Math.max(240, Math.min(780, frame.height * Math.min(1.15, room / frame.width)));
   const svg = draw("svg", { width: room, height: tall, role: "group", "aria-label": "Circuit: arrows walk from mark to mark, Enter pins", tabindex: 0 });
   const float = make("div", "float");
   float.hidden = true;
@@ -26,6 +26,10 @@ function graph(root, data, pin) {
   // What is near to what.
   const incident = marks.map(() => []);
   edges.forEach(([from, to], i) => { incident[from].push(i); if (to !== from) incident[to].push(i); });
+  // A head is touched by the keys and values that it shares, too.
+  const near = marks.map((mark, i) => mark.kind !== "head" ? incident[i] : [...incident[i], ...marks.flatMap((keys, j) => (
+    keys.kind === "kv" && keys.layer === mark.layer && Math.abs(keys.column - mark.column) < keys.span / 2 ? incident[j] : []
+  ))]);
   const called = (i) => (marks[i].label ? `${marks[i].label} (${marks[i].name})` : marks[i].name);
   const into = (kind) => (kind < 3 ? ` ${kinds[kind]}` : "");
   const title = ([from, to, kind]) => `${called(from)} → ${called(to)}${into(kind)}`;
@@ -37,7 +41,7 @@ function graph(root, data, pin) {
 
   const held = new Set(pinned.map((name) => marks.findIndex((mark) => mark.name === name)).filter((i) => i >= 0));
   function light(some) {
-    const lit = some ?? (held.size ? new Set([...held].flatMap((i) => incident[i])) : null);
+    const lit = some ?? (held.size ? new Set([...held].flatMap((i) => near[i])) : null);
     const ends = lit && new Set([...lit].flatMap((i) => edges[i].slice(0, 2)));
     paths.forEach((path, i) => path.classList.toggle("faded", Boolean(lit && !lit.has(i))));
     nodes.forEach((node, i) => node.classList.toggle("faded", Boolean(lit && !ends.has(i) && !held.has(i) && node !== svg.getRootNode().activeElement)));
@@ -53,17 +57,17 @@ function graph(root, data, pin) {
   const quiet = () => { float.hidden = true; light(null); };
 
   function tellMark(i) {
-    light(new Set(incident[i]));
-    const table = make("table"), ranked = [...incident[i]].sort((a, b) => Math.abs(edges[b][3]) - Math.abs(edges[a][3]));
+    light(new Set(near[i]));
+    const table = make("table"), ranked = [...near[i]].sort((a, b) => Math.abs(edges[b][3]) - Math.abs(edges[a][3]));
     ranked.slice(0, 8).forEach((j) => {
       const [from, to, kind, score] = edges[j];
       table.append(row(from === i ? `→ ${called(to)}${into(kind)}` : `← ${called(from)}${into(kind) && `, as${into(kind)}`}`, signed(score)));
     });
-    const coming = incident[i].filter((j) => edges[j][1] === i).length;
+    const going = near[i].filter((j) => edges[j][0] === i).length;
     tell(
       nodes[i].querySelector(".shape").getBoundingClientRect(),
       make("strong", "mono", called(i)),
-      make("div", "muted", `${coming} in, ${incident[i].length - coming} out${ranked.length > 8 ? "; the strongest:" : ""}`),
+      make("div", "muted", `${near[i].length - going} in, ${going} out${ranked.length > 8 ? "; the strongest:" : ""}`),
       table,
       make("div", "muted", held.has(i) ? "pinned; a click lets it go" : "click to pin, with Shift to add to the pinned"),
     );
@@ -88,8 +92,8 @@ function graph(root, data, pin) {
   });
   const choose = (i, more) => pin({ node: marks[i].name, more: Boolean(more) });
   nodes.forEach((node, i) => {
-    const coming = incident[i].filter((j) => edges[j][1] === i).length;
-    node.setAttribute("aria-label", `${called(i)}: ${coming} edges in, ${incident[i].length - coming} out`);
+    const going = near[i].filter((j) => edges[j][0] === i).length;
+    node.setAttribute("aria-label", `${called(i)}: ${near[i].length - going} edges in, ${going} out`);
     node.setAttribute("aria-pressed", String(held.has(i)));
     node.classList.toggle("pinned", held.has(i));
     node.onpointerenter = () => tellMark(i);

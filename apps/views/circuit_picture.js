@@ -38,7 +38,7 @@ function picture(data, plan) {
     if (mark.kind !== "kv") return;
     marks.forEach((head, j) => {
       if (head.kind === "head" && head.layer === mark.layer && Math.abs(head.column - mark.column) < mark.span / 2) {
-        back.append(draw("line", { x1: plan.at[j].x, x2: plan.at[j].x, y1: plan.at[j].y, y2: plan.at[i].y, class: "stem" }));
+        back.append(draw("line", { x1: plan.at[j].x, x2: plan.at[j].x, y1: plan.at[j].y + plan.at[j].height / 2, y2: plan.at[i].y, class: "stem" }));
       }
     });
   });

@@ -1,12 +1,12 @@
 // Where everything of a circuit is drawn: layers upward, heads in columns, the MLPs in a column of their own at the right.
 const GAP = 16, BESIDE = 26; // right of all columns, for what goes from the input straight to the logits
 
-function places({ marks, edges, layers, columns, mlps, apart }, room) {
+function places({ marks, edges, layers, columns, mlps, apart }, room, high) {
   const used = [...new Set(marks.map((mark) => mark.layer))].filter((layer) => layer >= 0 && layer < layers).sort((a, b) => a - b);
   const left = 62, right = mlps ? 86 : 40;
   const wide = columns + (mlps ? 1.4 : 0) + Math.max(0, ...marks.filter((mark) => mark.kind === "neuron").map((mark) => mark.column - columns - 0.4));
   const across = Math.max(38, Math.min(104, (room - left - right) / wide));
-  const up = Math.max(26, Math.min(92, 640 / Math.max(1, used.length)));
+  const up = Math.max(26, Math.min(92, high / Math.max(1, used.length)));
   const tall = Math.max(13, Math.min(18, up * 0.5));
   const box = Math.min(46, across * 0.74);
   const rows = new Map(), gaps = [];
@@ -20,7 +20,8 @@ function places({ marks, edges, layers, columns, mlps, apart }, room) {
     gaps.push([y + up * 0.36 - GAP / 2, used.length ? used[used.length - 1] + 1 : 0, layers - 1]);
     y -= GAP;
   }
-  const top = y + up * 0.1, x = (column) => left + across * ((column >= columns ? column + 0.4 : column) + 0.5);
+  const above = marks.some((mark) => mark.layer === used.at(-1) && mark.kind !== "head" && mark.kind !== "kv");
+  const top = y + up * (above ? 0.34 : 0.44) - (above ? tall / 2 + 16 : 0), x = (column) => left + across * ((column >= columns ? column + 0.4 : column) + 0.5);
   const end = x(columns - 1 + (mlps ? 1 : 0)) + across / 2;
   const place = (one) => {
     if (one.kind === "input" || one.kind === "logits") {

@@ -14,6 +14,7 @@ from apps.menu import OPTIONS
 from apps.screens import circuit as screen, circuit_asked, circuit_files, circuit_names
 from apps.screens.circuit_names import Names
 from apps.screens.circuit_shown import carried_at, measured, of_comparison, of_graph, of_result
+from apps.text import plain
 from apps.views.circuit_curve import curve_figure
 from apps.views.circuit_graph import KINDS, MOST, Look, drawn, strongest
 from apps.views.circuit_history import step_edges
@@ -387,6 +388,19 @@ def test_run_pins_and_a_link(at):
     assert any("81 edges" in one.value and "100 %" in one.value for one in same.markdown)
     other = at("circuit", **{**link, "examples": "9"})
     assert not any("of the task" in one.value for one in other.markdown)
+
+
+def test_a_size_that_was_not_run_is_measured_when_asked_for(at):
+    app = at("circuit", examples="8", size="6")
+    next(button for button in app.button if button.label == "Run").click().run()
+    assert any("about" in one.value for one in app.markdown)
+    next(button for button in app.button if button.label == "Measure this size").click().run()
+    assert not app.exception and not app.error
+    alone = workbench.circuit(workbench.load("micro"), task="induction", examples=8, shares=(6.5 / 81,))
+    assert alone.sizes.tolist() == [6]
+    said = carried(int(alone.kept[0]), 81, alone.faithfulness[0].item())
+    assert any(plain(said) in one.value for one in app.markdown)
+    assert not any(button.label == "Measure this size" for button in app.button)
 
 
 def test_a_task_that_the_model_does_not_do_is_a_sentence(at):
