@@ -67,7 +67,16 @@ def the_list(found: "PatchedAnswers", seen: Subject, prompts: tuple[str, str]) -
             )
         if len(patches) > 1:
             st.button("Clear", icon=":material/backspace:", on_click=keep_patches, args=((),))
-    with st.expander("Interventions as data", icon=":material/data_object:"):
+    shown = state.linked(
+        st.toggle,
+        "Interventions as data",
+        "data",
+        False,
+        read=state.switch,
+        write=state.yes_no,
+        help="The list as text, JSON and Python: to be kept, sent, changed by hand, or pasted back in.",
+    )
+    if shown:
         _form(patches, seen.model)
         if patches:
             text = interventions.to_json(map(interventions.parse, patches))

@@ -182,7 +182,7 @@ def test_nothing_is_swept_unasked_and_a_link_sweeps_what_it_says(at):
 
 
 def test_patches_of_the_address_are_applied_and_what_is_none_leaves_it(at):
-    app = at(prompt=CLEAN, corrupted=CORRUPTED, patches="blocks.1.resid_pre@6 blocks.0.attn.z:1@-1=patch")
+    app = at(prompt=CLEAN, corrupted=CORRUPTED, patches="blocks.1.resid_pre@6 blocks.0.attn.z:1@-1", data="yes")
     assert not app.exception and not app.error
     assert [metric.label for metric in app.metric] == ["clean", "patched", "corrupted"]
     labels = [button.label.replace("\\", "") for button in app.button]

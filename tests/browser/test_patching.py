@@ -128,6 +128,7 @@ def test_heads_and_the_other_direction(lab):
 
 def test_a_list_is_pasted_shown_and_downloaded(lab):
     lab.get_by_text("Interventions as data").click()
+    settled(lab)
     area = lab.get_by_role("textbox", name="Interventions")
     area.fill(
         '[{"site": "blocks.1.attn.z", "operation": "patch", "heads": [2]},'
