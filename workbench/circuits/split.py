@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.capabilities import lacking
 from workbench.circuits.blocks import Calls, answers, recorded
 from workbench.circuits.graph import CircuitGraph, Slots, circuit_graph
 from workbench.errors import MissingCapability
@@ -26,7 +27,7 @@ from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
 from workbench.models.linear_maps import LinearMap, MlpMap, Norm
 
-NEEDS = frozenset({"pattern", "z", "norms", "qk-maps", "decomposition", "gradients", "logits"})
+NEEDS = frozenset({"one-stack", "pattern", "z", "norms", "qk-maps", "decomposition", "gradients", "logits"})
 """Capabilities of a model whose edges can be followed."""
 PARTS = "qkv"
 
@@ -125,15 +126,11 @@ def split(model: LensModel, *, slots: Slots = "kv-head", neurons: tuple[int, ...
     `slots="query-head"` gives every query head keys and values of its own to read. Needs the capabilities `NEEDS`, one
     stack of blocks with one attention each, and norms before (or, as in BERT, after) each part, not both.
     """
-    if missing := sorted(NEEDS - model.capabilities):
+    if missing := NEEDS - model.capabilities:
+        raise MissingCapability(lacking("Following edges", model.name, missing))
+    if len(model.main.attentions) > 1:
         raise MissingCapability(
-            f"Edges of {model.name} ({model.family}) cannot be followed: it lacks {', '.join(missing)}."
-        )
-    stack = model.main
-    if len(model.stacks) > 1 or len(stack.attentions) > 1:
-        raise MissingCapability(
-            f"Edges can be followed in models with one stack of blocks, decoders or encoders; {model.name} has"
-            f" {', '.join(model.attentions)}."
+            f"Edges are followed through one attention a block; {model.name} has {', '.join(model.attentions)}."
         )
     graph = circuit_graph(model, slots=slots, neurons=neurons)
     return Wiring(model=model, graph=graph, layers=tuple(_layers(model, graph)))

@@ -20,7 +20,7 @@ SIZES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 NEVER = -1
 
 
-@analysis("circuit-comparison", needs=NEEDS | {"text", "one-stack"})
+@analysis("circuit-comparison", needs=NEEDS | {"text"})
 def circuit_comparison(
     model: LensModel,
     task: Annotated[TaskName, "The first task: by name, or a table of prompts"] = "induction",

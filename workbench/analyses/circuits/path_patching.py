@@ -121,7 +121,7 @@ class PathPatching(Result, kind="path-patching"):
         return text, self.to_frame().iloc[order.tolist()].reset_index(drop=True)
 
 
-@analysis("path-patching", needs=NEEDS | {"one-stack"})
+@analysis("path-patching", needs=NEEDS)
 @torch.no_grad()
 def path_patching(
     model: LensModel,
