@@ -45,15 +45,17 @@ function places({ marks, edges, layers, columns, mlps, apart }, room, high) {
   const curve = ([from, to, kind], i) => {
     const start = at[from], stop = at[to], sway = ((i * 37) % 13 - 6) / 6, side = (from * 7 + to * 3) % 2 ? 1 : -1;
     let [x2, y2] = port(marks[to], stop, kind), x1 = start.x, y1 = start.y - start.height / 2;
-    const gutter = side * across * (0.46 + 0.05 * sway);
+    const column = (x, mark) => (mark.kind === "group"
+      ? left + across * Math.round((x - left) / across) - x + across * 0.05 * sway
+      : side * across * (0.46 + 0.05 * sway));
     const fromBar = marks[from].kind === "input", toBar = marks[to].kind === "logits";
     if (fromBar && toBar) { x1 = x2 = end + BESIDE / 2; return line([x1, y1], [x1, y1 - 20], [x1, y2 + 20], [x1, y2]); }
     if (fromBar) {
-      x1 = Math.min(end - 4, Math.max(left + 4, x2 + gutter));
+      x1 = Math.min(end - 4, Math.max(left + 4, x2 + column(x2, marks[to])));
       return line([x1, y1], [x1, y1 + (y2 - y1) * 0.8], [x2, y2 + Math.min(46, (y1 - y2) * 0.5)], [x2, y2]);
     }
     if (toBar) {
-      x2 = Math.min(end - 4, Math.max(left + 4, x1 + gutter));
+      x2 = Math.min(end - 4, Math.max(left + 4, x1 + column(x1, marks[from])));
       return line([x1, y1], [x1, y1 - Math.min(46, (y1 - y2) * 0.5)], [x2, y2 + (y1 - y2) * 0.8], [x2, y2]);
     }
     const rise = y1 - y2, reach = Math.max(16, Math.abs(rise) * 0.42);

@@ -34,8 +34,8 @@ def beside_frames(
     """Edges into and out of some nodes, or of keys and values that heads share; those between them in neither."""
     import pandas as pd
 
-    into: list[tuple[str, str, float]] = []
-    out: list[tuple[str, str, float]] = []
+    into: list[tuple[str, str, str, float]] = []
+    out: list[tuple[str, str, str, float]] = []
     own = set(members)
     places = [graph.node_index(name) for name in members if name in set(graph.nodes)]
     read = {slot for slot in range(len(graph.slot_names)) if graph.slot_names[slot].partition("<")[0] in own}
@@ -49,11 +49,12 @@ def beside_frames(
         start, end = graph.sources[source], graph.slot_names[slot]
         comes, goes = slot in read, start in own
         if comes and not goes:
-            into.append((called(start), KINDS[slot_kind(end)], score))
+            into.append((called(start), end.partition("<")[0], KINDS[slot_kind(end)], score))
         if goes and not comes:
             node = end.partition("<")[0]
-            out.append((called(node), KINDS[slot_kind(end)], score))
-    return (
-        pd.DataFrame(into, columns=["from", "read as", "score"]),
-        pd.DataFrame(out, columns=["into", "read as", "score"]),
-    )
+            out.append((start, called(node), KINDS[slot_kind(end)], score))
+    columns = ["from", "into", "read as", "score"]
+    frames = pd.DataFrame(into, columns=columns), pd.DataFrame(out, columns=columns)
+    if len(members) > 1:
+        return frames
+    return frames[0].drop(columns="into"), frames[1].drop(columns="from")

@@ -84,6 +84,6 @@ def carried(kept: int, of: int, share: float | None, *, between: tuple[float, fl
     if share is not None:
         return f"{edges} {verb} {percent(share)} of the task"
     if between is not None:
-        low, high = sorted(between)
-        return f"{edges} {verb} about {percent(low)} to {percent(high)} of the task"
+        low, high = (percent(value) for value in sorted(between))
+        return f"{edges} {verb} about {low if low == high else f'{low} to {high}'} of the task"
     return edges

@@ -186,8 +186,22 @@ def test_edges_of_a_node_are_those_that_end_or_begin_there():
     ends = [name.split("->") for name in graph.kept_edges()]
     assert sorted(into["from"]) == sorted(start for start, slot in ends if slot in reads)
     assert sorted(out["into"]) == sorted(owner(slot) for start, slot in ends if start == "a1.h2")
-    into, out = beside_frames(graph, ("a0.h1", "m0"), {"input": "words"})
-    assert ("m0" in set(out["into"])) is False and set(into["from"]) <= {"input  words", *graph.sources}
+    assert set(into) == {"from", "read as", "score"} and set(out) == {"into", "read as", "score"}
+    graph = scored(part=0.9)
+    members = ("a0.h1", "m0")
+    into, out = beside_frames(graph, members, {"input": "words"})
+    reads = ("a0.h1<q>", "a0.kv0<k>", "a0.kv0<v>", "m0")
+    ends = [name.split("->") for name in graph.kept_edges()]
+    assert ["a0.h1", "m0"] in ends
+    comes = [("input  words" if start == "input" else start, owner(slot)) for start, slot in ends if slot in reads]
+    goes = [(start, owner(slot)) for start, slot in ends if start in members]
+    inside = ("a0.h1", "m0")
+    assert sorted(zip(into["from"], into["into"], strict=True)) == sorted(set_aside(comes, inside))
+    assert sorted(zip(out["from"], out["into"], strict=True)) == sorted(set_aside(goes, inside))
+
+
+def set_aside(rows: list, one) -> list:
+    return [row for row in rows if row != one]
 
 
 def test_the_search_finds_nodes_slots_and_own_names():
@@ -257,6 +271,7 @@ def test_numbers_in_words():
     assert carried(48, 70_651, 0.823) == "48 edges (0.068 %) carry 82 % of the task"
     assert carried(1, 81, -0.052) == "1 edge (1.2 %) carries −5.2 % of the task"
     assert carried(9, 10, None, between=(0.9, 0.25)) == "9 edges (90 %) carry about 25 % to 90 % of the task"
+    assert carried(9, 10, None, between=(0.999, 1.001)) == "9 edges (90 %) carry about 100 % of the task"
     assert carried(0, 81, math.nan) == "0 edges (0 %) carry an undefined share of the task"
     assert [percent(x) for x in (1, 0.0004, -0.0001, 0.0949)] == ["100 %", "0 %", "0 %", "9.5 %"]
 
