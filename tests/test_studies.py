@@ -17,8 +17,8 @@ from workbench.cli import main
 from workbench.studies import Claim, Findings
 
 STUDIES = studies.known()
-LONGER = ("attention_flow", "attention_viz")
-"""Studies of minutes, the second on whole packaged models. Their notebooks are the same code as the studies, which
+LONGER = ("attention_flow", "attention_viz", "ioi")
+"""Studies of minutes, the last two on whole packaged models. Their notebooks are the same code as the studies, which
 `make studies` runs."""
 
 
