@@ -86,7 +86,8 @@ def _strongest(found: "Routes", route: "Drawn", threshold: float) -> None:
     for layer, query, key, share in edges[:_STRONGEST]:
         name = Part(kind=EDGE, layer=layer, query=query, key=key).name
         said = f"{plain(_word(found, query))} ← {plain(_word(found, key))}, layer {layer}: {share:.3f}"
-        st.button(said, key=f"routes strongest {name}", type="tertiary", on_click=_choose, args=(name,))
+        where = f"position {query} from {f'position {key}' if key != query else 'itself'}"
+        st.button(said, key=f"routes strongest {name}", type="tertiary", help=where, on_click=_choose, args=(name,))
 
 
 def attention_edges(route: "Drawn", threshold: float) -> list[tuple[int, int, int, float]]:

@@ -12,7 +12,7 @@ function placed(data, at, zoom, room) {
   const after = tokens.length - 1 - columns.at(-1);
   const left = 66, gap = 26, right = 60 + (after ? gap : 0);
   const gaps = skipped.filter(Boolean).length * gap;
-  const across = Math.max(17, Math.min(110, (room - left - right - gaps) / columns.length)) * zoom;
+  const across = Math.max(20, Math.min(110, (room - left - right - gaps) / columns.length)) * zoom;
   const up = Math.max(20, Math.min(64, 600 / layers)) * zoom;
   const x = new Map();
   let edge = left;
