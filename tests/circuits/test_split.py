@@ -8,7 +8,7 @@ import torch
 from workbench.circuits.blocks import answers, run_blocks
 from workbench.circuits.circuit_run import run_circuit
 from workbench.circuits.edge_scores import edge_scores, path_shares, runs
-from workbench.circuits.split import split
+from workbench.circuits.split import constants, split
 from workbench.errors import BadInput, MissingCapability, UnknownName
 from workbench.tasks.form import Pair
 from workbench.testing import FAMILIES, example_input, tiny_model
@@ -59,8 +59,8 @@ def test_writes_add_up_to_the_stream(family, options):
     wiring, _, one = prepared(family, **options)
     biases = torch.zeros(())
     for layer in wiring.layers:
-        biases = biases + layer.b_o
-        biases = biases + layer.mlp.outer.bias if layer.split and layer.mlp else biases
+        for bias in constants(layer):
+            biases = biases if bias is None else biases + bias
     torch.testing.assert_close(one.clean.writes.sum(0) + biases, one.clean.streams[-1])
 
 

@@ -141,14 +141,14 @@ def _batch_scores(
     start, way = one.other[0], one.clean.writes[0] - one.other[0]
     scores, gradients = None, None
     for share in track(shares, label="gradients"):
-        slopes = slot_gradients(wiring, one.clean.calls, start + share * way, one.clean.position, measure)
+        slopes = slot_gradients(
+            wiring, one.clean.calls, start + share * way, one.clean.position, measure, into=gradients
+        )
         if wiring.post:  # each run has norms of its own between writes and slots
             found = contracted(wiring, one.delta, slopes, positions)
             scores = found if scores is None else scores + found
-        elif gradients is None:
-            gradients = slopes.gradients
         else:
-            gradients += slopes.gradients
+            gradients = slopes.gradients
     if gradients is not None:
         slopes = Slopes(gradients=gradients, values=one.clean.logits[:, 0], sums={})
         scores = contracted(wiring, one.delta, slopes, positions)

@@ -38,8 +38,8 @@ def found_scores(
     """Scores of all edges by one method, and the order of edges where the method itself gives one.
 
     eap, eap-ig, eap-ig-activations, clean-corrupted: `edge_scores`. exact: a run for each edge (`exact_scores`).
-    acdc: a run for most edges, its order that of how far the answers moved (`acdc_circuit`). nodes: each edge has its
-    source's score (`node_attributions`). weights, random: no task is seen (`weight_scores`, `random_scores`).
+    acdc: a run for most edges, its order that of how far the answers moved (`acdc_circuit`). nodes: each edge has the
+    lesser of its two ends' (`spread_to_edges`). weights, random: no task is seen (`weight_scores`, `random_scores`).
     """
     if method in GRADIENTS:
         way = GRADIENTS[method]
