@@ -142,7 +142,7 @@ def _answers(seen: Subject, found: "PatchedAnswers", asked: dict[str, Any]) -> N
     columns = st.columns(3)
     columns[0].metric("clean", f"{clean:.2f}")
     if found.interventions:
-        effect = "undefined" if found.effect is None else f"effect {found.effect:.2f}"
+        effect = "undefined" if found.effect is None else f"effect {round(found.effect, 2) + 0:.2f}"
         columns[1].metric("patched", f"{patched:.2f}", effect, delta_color="off", delta_arrow="off")
     else:
         columns[1].metric("difference", f"{clean - corrupted:.2f}")

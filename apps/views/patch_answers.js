@@ -11,7 +11,10 @@ export default function ({ data, parentElement }) {
     const part = 100 * value;
     return part > 0 && part < 0.001 ? "<0.001%" : `${part >= 99.95 || part === 0 ? part.toFixed(0) : part >= 0.095 ? part.toFixed(1) : part.toPrecision(1)}%`;
   };
-  const signed = (value) => `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(1)}`;
+  const signed = (value) => {
+    const size = (100 * Math.abs(value)).toFixed(1);
+    return size === "0.0" ? "0" : `${value < 0 ? "−" : "+"}${size}`;
+  };
   const bar = (value, className) => {
     const cell = make("td", `bar ${className}`);
     cell.style.setProperty("--part", `${(100 * value).toFixed(2)}%`);

@@ -34,6 +34,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     texts.forEach((text, i) => {
       const label = make("span", "label mono", text);
       label.classList.toggle("differs", differ[i]);
+      label.classList.toggle("flat", [...text].length < 3);
       label.title = tokens ? `${text}, position ${i}` : `head ${text}`;
       line.append(label);
     });
