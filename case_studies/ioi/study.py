@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
-import torch
 from torch import Tensor
 
 import workbench
-from case_studies.ioi.edges import against_patching, between, curve, orders, sampled, scored, smallest
-from case_studies.ioi.heads import exact_heads, head_table, rank_correlation, route_table
+from case_studies.ioi.edges import against_patching, between, curve, orders, sampled, scored
+from case_studies.ioi.heads import exact_heads, head_table, route_table
+from case_studies.ioi.numbers import answer_numbers, circuit_numbers, edge_numbers, head_numbers, null_numbers
+from case_studies.ioi.pictures import curve_figure, head_figure, patched_figure, route_figure
 from case_studies.ioi.prompts import behaviour, drawn, exchanged, refusal, untrained
-from workbench import functional, plots, studies
+from workbench import functional, studies
 from workbench.circuits import Wiring, split
 
 Table = Any
@@ -155,155 +155,3 @@ def circuits(wiring: Wiring, task: Any, scores: Tensor, config: Config) -> Table
             rows = pd.concat([rows, curve(wiring, task, order, more)]).sort_values("edges")
         found.append(rows.assign(by=name))
     return pd.concat(found, ignore_index=True)
-
-
-# ---- numbers ---------------------------------------------------------------------------------------------------------
-
-
-def answer_numbers(answers: Table) -> dict[str, float]:
-    """Accuracy and logit differences by kind of model and prompt."""
-    names = {"trained": "answers", "trained, names exchanged": "exchanged", "random weights": "untrained"}
-    found: dict[str, float] = {}
-    for row in answers.to_dict("records"):
-        lead = names[row["model"]]
-        found |= {f"{lead}.accuracy": row["accuracy"], f"{lead}.difference": row["logit difference"]}
-        found[f"{lead}.corrupted"] = row["corrupted"]
-    sizes = {
-        "answers.corrupted_size": abs(found["answers.corrupted"]),
-        "untrained.difference_size": abs(found["untrained.difference"]),
-    }
-    return found | sizes | {"answers.first": float(answers["first of all tokens"][0])}
-
-
-def head_numbers(heads: Table, most: int = 12) -> dict[str, float]:
-    """What kinds of heads there are, and whether routes pass through those that matter."""
-    patched = heads.dropna(subset="patched")
-    movers = heads[(heads["direct"] > 0) & (heads["receiver"] > 0.5)]
-    blocking = heads[(heads["direct"] > 0) & (heads["giver, second"] > 0.5)]
-    against = heads[(heads["direct"] < 0) & (heads["receiver"] > 0.5)]
-    silent = heads[(heads["giver, second"] > 0.5) & (heads["score"] > 0)]
-    silent = silent[silent["direct"].abs() < 0.1 * silent["score"]]
-    ranks = heads["route"].rank(ascending=False)
-    helping, hurting = heads[heads["score"] > 0.1], heads[heads["score"] < -0.1]
-    first = heads.head(most)
-    total = heads["score"].abs().sum()
-    return {
-        "heads.patched_with_scores": rank_correlation(patched["score"].abs(), patched["patched"].abs()),
-        "heads.same_sign": float((patched["score"] * patched["patched"] > 0).head(most).mean()),
-        "heads.movers": float(len(movers)),
-        "heads.movers_direct": float(movers["direct"].sum()),
-        "heads.movers_first_layer": float(movers["layer"].min()) if len(movers) else float("nan"),
-        "heads.negative": float(len(against)),
-        "heads.negative_direct": float(against["direct"].sum()),
-        "heads.blocking_direct": float(blocking["direct"].max()) if len(blocking) else 0.0,
-        "heads.silent": float(len(silent)),
-        "heads.duplicate": float(((heads["to itself before"] > 0.5) & (heads["score"] > 0.1)).sum()),
-        "heads.induction": float(((heads["to what followed"] > 0.5) & (heads["score"] > 0.1)).sum()),
-        "heads.best_on_giver": float(heads["giver, second"][0]),
-        "heads.best_direct": float(heads["direct"][0]),
-        "heads.best_on_receiver": float(heads["receiver"][0]),
-        "heads.best_share": float(abs(heads["score"][0]) / total),
-        "heads.silent_patched": float(silent["patched"].max()) if len(silent) else float("nan"),
-        "routes.with_scores": rank_correlation(heads["route"], heads["score"].abs()),
-        "routes.with_direct": rank_correlation(heads["route"], heads["direct"].abs()),
-        "routes.heads": float((heads["route"] > 0).sum()),
-        "routes.best_rank": float(ranks[0]),
-        "routes.helping_missed": float((helping["route"] == 0).mean()),
-        "routes.hurting_missed": float((hurting["route"] == 0).mean()),
-        "routes.causal_missed": float((first["route"] == 0).sum()),
-        "routes.not_causal": float((heads[ranks <= most]["score"].abs() < 0.05).sum()),
-    }
-
-
-def edge_numbers(edges: Table) -> dict[str, float]:
-    """Whether gradients say what patching says, by size and by sign."""
-    found: dict[str, float] = {}
-    largest = edges[edges["exact"].abs() >= edges["exact"].abs().quantile(0.75)]
-    for name in ("eap-ig", "eap"):
-        lead, own = f"edges.{name.replace('-', '_')}", edges[name]
-        found |= {
-            f"{lead}.pearson": float(own.corr(edges["exact"])),
-            f"{lead}.spearman": rank_correlation(own, edges["exact"]),
-            f"{lead}.spearman_of_sizes": rank_correlation(own.abs(), edges["exact"].abs()),
-            f"{lead}.same_sign": float((largest[name] * largest["exact"] > 0).mean()),
-        }
-    order = "edges.{}.spearman_of_sizes"
-    return found | {"edges.order_gain": found[order.format("eap_ig")] - found[order.format("eap")]}
-
-
-def circuit_numbers(wiring: Wiring, rows: Table, faithful: float) -> dict[str, float]:
-    """The smallest circuits that are faithful, and areas under the curves, beside edges in random order."""
-    found: dict[str, float] = {}
-    random = rows[rows["by"].str.startswith("random")]
-    for name in ("size", "help"):
-        own = rows[rows["by"] == name]
-        size = smallest(own, faithful)
-        found |= {f"circuit.{name}.smallest": size, f"circuit.{name}.smallest_share": size / wiring.graph.n_edges}
-        found |= area(f"circuit.{name}", own)
-        found[f"circuit.{name}.most"] = float(own["faithfulness"].max())
-    each = [area("random", one) for _, one in random.groupby("by")]
-    found |= {name: sum(one[name] for one in each) / len(each) for name in each[0]}
-    return found | {"random.smallest": smallest(random, faithful) / wiring.graph.n_edges}
-
-
-def area(lead: str, rows: Table) -> dict[str, float]:
-    """CPR and CMD of one curve, from the first size that is an edge at least."""
-    rows = rows[rows["edges"] > 0]
-    found = functional.faithfulness_areas(rows["share"].tolist(), torch.tensor(rows["faithfulness"].tolist()))
-    return {f"{lead}.cpr": float(found.cpr), f"{lead}.cmd": float(found.cmd)}
-
-
-def null_numbers(null: Table, trained: Tensor, fresh: Tensor) -> dict[str, float]:
-    """What a circuit of a model with random weights comes to, though the workbench advises against it."""
-    return {
-        "untrained.largest_edge": float(fresh[~fresh.isnan()].abs().max() / trained[~trained.isnan()].abs().max()),
-        "untrained.at_tenth": float(null[null["by"] == "size"]["faithfulness"].iloc[-1]),
-        "untrained.at_tenth_help": float(null[null["by"] == "help"]["faithfulness"].iloc[-1]),
-    }
-
-
-# ---- pictures --------------------------------------------------------------------------------------------------------
-
-
-def head_figure(heads: Table, most: int = 14) -> go.Figure:
-    """The first heads: what their edges come to, what patching them does, and what they write on the answer."""
-    tidy = heads.head(most).rename(columns={"score": "EAP-IG", "direct": "direct effect"})
-    tidy = tidy.melt(["node"], ["EAP-IG", "patched", "direct effect"], "by", "drop of the logit difference")
-    figure = plots.bars(tidy, x="node", y="drop of the logit difference", color="by")
-    return figure.update_layout(height=380, margin={"t": 10, "b": 70})
-
-
-def curve_figure(rows: Table) -> go.Figure:
-    """Faithfulness by share of edges, of circuits and of edges in random order."""
-    shown = rows[rows["edges"] > 0].rename(columns={"by": "edges by"})
-    figure = plots.lines(shown, x="share", y="faithfulness", color="edges by")
-    figure.update_xaxes(type="log", title="share of edges")
-    return figure.update_layout(height=380, margin={"t": 10, "b": 80})
-
-
-def patched_figure(edges: Table) -> go.Figure:
-    """Each edge: by how much patching it lowers the logit difference, and by how much gradients say it does."""
-    figure = plots.lines(
-        edges.melt(["edge", "exact"], ["eap-ig", "eap"], "by", "score"), x="exact", y="score", color="by"
-    )
-    figure.update_traces(mode="markers")
-    ends = [float(edges["exact"].min()), float(edges["exact"].max())]
-    figure.add_scatter(x=ends, y=ends, mode="lines", name="equal", line={"width": 1, "dash": "dot"})
-    figure.update_xaxes(title="patched")
-    return figure.update_layout(height=400, margin={"t": 10, "b": 80})
-
-
-def route_figure(heads: Table, named: int = 10) -> go.Figure:
-    """Each head: its share of the routes, and what its edges come to; the first few by name."""
-    figure = go.Figure()
-    figure.add_scatter(
-        x=heads["route"].tolist(),
-        y=heads["score"].tolist(),
-        text=[name if i < named else "" for i, name in enumerate(heads["node"])],
-        mode="markers+text",
-        textposition="middle right",
-        textfont={"size": 10},
-    )
-    figure.update_xaxes(title="share of routes")
-    figure.update_yaxes(title="EAP-IG, all edges of the head")
-    return figure.update_layout(height=420, template="plotly_white", margin={"t": 10, "b": 80})
