@@ -65,7 +65,7 @@ def _view(seen: Subject, params: dict[str, Any]) -> None:
     if found.effect is None:
         same = params["prompt"] == params["corrupted"]
         st.info(
-            "Both prompts are the same: change a word of one."
+            "Both prompts are the same: change one of them."
             if same
             else "Both runs give the same difference of logits: there is no effect to measure. Choose other answers.",
             icon=":material/balance:",
