@@ -72,6 +72,9 @@ def _file(seen: Subject, params: dict[str, Any], name: str, opened: Any) -> None
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":material/draft: **{plain(name)}**")
         st.button("Close the file", icon=":material/close:", on_click=_close)
+        about = [str(getattr(opened, name)) for name in ("task", "method", "metric") if hasattr(opened, name)]
+        if about:
+            st.caption(plain(", ".join(about)))
     kind = getattr(opened, "kind", "")
     if kind == "circuit-history":
         history(seen, opened)

@@ -11,7 +11,8 @@ from apps.screens.circuit_names import Names
 from apps.subject import Subject
 from apps.text import plain
 from apps.views.circuit_graph import Look, circuit_graph, drawn
-from apps.views.circuit_history import What, presence_figure, step_edges, step_figure
+from apps.views.circuit_history import What, presence_figure, step_figure
+from apps.views.circuit_union import counted, union_of
 from apps.views.circuit_words import number, percent, unit_of
 
 if TYPE_CHECKING:
@@ -81,29 +82,32 @@ def _said(found: "CircuitHistory", place: int) -> str:
 
 
 def _graph(seen: Subject, found: "CircuitHistory", place: int) -> None:
-    """The circuit of the last step, and which of its edges lie between nodes of this step's circuit."""
-    graph = found.graph
-    if graph is None:
-        st.info("The last checkpoint has no circuit, so there is none to follow.", icon=":material/link_off:")
+    """The circuit of this step, and that which is followed through all steps, in three colours."""
+    own = found.circuit(found.steps[place])
+    own.check_for(seen.model)
+    followed = found.graph or own
+    if not own.n_kept and not followed.n_kept:
+        st.info(
+            "No circuit was found at this step, and none is followed through the others.", icon=":material/link_off:"
+        )
         return
-    graph.check_for(seen.model)
-    names: Names = circuit_names.names_of(graph)
+    names: Names = circuit_names.names_of(own)
     step = f"{found.unit} {found.steps[place]:,}"
-    called = ("rest of the circuit", f"between nodes of the circuit at {step}", "")
-    sides, there = step_edges(graph, found, place)
+    graph, sides = union_of(own, followed)
     drawing = drawn(
         graph,
         Look(apart=True, labels=names.labels, groups=names.groups),
         name=f"circuit-history-{found.task}-{found.steps[place]}",
         unit=unit_of(found.metric),
         sides=sides,
-        called=called,
+        called=("in both", f"only in the circuit at {step}", "only in the circuit that is followed"),
     )
     circuit_graph(drawing, pinned=names.pinned, key=_GRAPH, on_pin=lambda: circuit_names.clicked(_GRAPH, names))
+    both, now, then = counted(own, followed)
     last = number(float(found.last_circuit[place]))
     st.caption(
         plain(
-            f"The circuit followed through all steps has {graph.n_kept:,} edges, {there:,} of them between nodes of "
-            f"this step's own circuit. Run at this step its faithfulness is {last}."
+            f"The circuit followed through all steps has {both + then:,} edges, {both:,} of them in this step's own "
+            f"circuit, which has {now:,} more. Run at this step, the one that is followed has a faithfulness of {last}."
         )
     )

@@ -6,23 +6,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from workbench.analyses.circuits.history_result import CircuitHistory
-    from workbench.circuits.graph_data import CircuitGraph
 
 What = Literal["faithfulness", "size", "overlap"]
 _MOST = 60  # nodes of the picture
-
-
-def step_edges(graph: "CircuitGraph", found: "CircuitHistory", place: int) -> tuple[dict[tuple[int, int], int], int]:
-    """For each kept (source, slot) 1 if both its ends are in the circuit of that step, else 0; and how many are."""
-    from apps.views.circuit_union import kept_of
-
-    there = {found.nodes[i] for i in found.present[place].nonzero()[:, 0].tolist()}
-    nodes = graph.nodes
-    sides = {}
-    for source, slot in kept_of(graph).nonzero().tolist():
-        readers = [nodes[i] for i in graph.feeds[slot].nonzero()[:, 0].tolist()]
-        sides[source, slot] = int(graph.sources[source] in there and any(node in there for node in readers))
-    return sides, sum(sides.values())
 
 
 def step_figure(found: "CircuitHistory", what: What, place: int) -> "go.Figure":

@@ -17,7 +17,6 @@ from apps.screens.circuit_shown import carried_at, measured, of_comparison, of_g
 from apps.text import plain
 from apps.views.circuit_curve import curve_figure
 from apps.views.circuit_graph import KINDS, MOST, Look, drawn, strongest
-from apps.views.circuit_history import step_edges
 from apps.views.circuit_marks import mark_of, slot_kind
 from apps.views.circuit_tables import beside_frames, edge_frame
 from apps.views.circuit_union import jaccard_of, union_of
@@ -325,23 +324,6 @@ def test_the_curve_says_what_was_measured(found):
     assert list(ours.x) == known.sizes and list(ours.y) == known.faithfulness
     assert ours.name == "&lt;b&gt;x&lt;/b&gt;"
     assert {shape.y0 for shape in figure.layout.shapes if shape.y0 == shape.y1} == {0.8}
-
-
-def test_edges_of_a_history_are_those_between_the_nodes_of_a_step(found):
-    graph = found.circuit(30)
-    nodes = graph.nodes
-    there = torch.zeros(1, len(nodes), dtype=torch.bool)
-    there[0, [nodes.index(name) for name in ("input", "a1.h2", "logits")]] = True
-    history = type("History", (), {"nodes": nodes, "present": there})
-    sides, count = step_edges(graph, history, 0)
-    assert len(sides) == graph.n_kept
-    names = {graph.edge_name(*edge) for edge, side in sides.items() if side}
-    expected = {
-        name
-        for name in graph.kept_edges()
-        if name.split("->")[0] in ("input", "a1.h2") and owner(name.split("->")[1]) in ("a1.h2", "logits")
-    }
-    assert names == expected and count == len(expected) > 0
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
