@@ -43,8 +43,21 @@ def test_a_hostile_prompt_is_shown_as_text(visit, page_name):
     shown_as_text(visit(page_name, prompt=HOSTILE))
 
 
-@pytest.mark.parametrize("name", index().analyses)
-def test_each_analysis_has_a_page_that_shows_its_result(visit, name):
+def representatives():
+    """Analyses that bring a group or a kind of parameter not seen before; all pages are made by one file.
+
+    `tests/test_every_analysis.py` opens the page of every analysis, without a browser.
+    """
+    seen: set[str] = set()
+    for name, entry in index().analyses.items():
+        kinds = {entry.group, *(p.kind for p in registry.get(name).params)}
+        if kinds - seen:
+            seen |= kinds
+            yield name
+
+
+@pytest.mark.parametrize("name", representatives())
+def test_analyses_have_a_page_that_shows_their_result(visit, name):
     few = FEW if any(p.kind == "corpus" for p in registry.get(name).params) else {}
     known = {p.name for p in registry.get(name).params}
     page = visit(f"analysis-{name}", prompt=HOSTILE, **{key: text for key, text in few.items() if key in known})
