@@ -106,6 +106,15 @@ def test_heads_look_where_their_patterns_say(wiring, task, table, scores):
     assert found["score"] == pytest.approx(float(scores[wiring.graph.source_index("a1.h2")].nansum()), abs=1e-5)
 
 
+def test_the_second_mention_looks_at_the_first_and_at_what_followed():
+    pattern = torch.rand(2, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([9, 4, 5, 1, 2, 5, 3])  # the giver, 5, stands at 2 and 5, the receiver, 4, at 1
+    found = heads.look(pattern, ids, 6, torch.tensor(4), torch.tensor(5))
+    expected = [pattern[..., 6, 1], pattern[..., 6, 2], pattern[..., 6, 5], pattern[..., 6, 0]]
+    expected += [pattern[..., 5, 2], pattern[..., 5, 3]]
+    assert torch.equal(found, torch.stack(expected, -1))
+
+
 def test_routes_are_summed_over_prompts(tiny, task):
     model = tiny("llama")
     table = heads.route_table(model, task, 0.02).set_index(["layer", "head"])
@@ -127,6 +136,7 @@ def test_edges_are_sampled_once_each_the_largest_first(wiring, scores):
     assert not bool((mask & ~exists).any())
     assert set(functional.top_order(scores, exists)[:5].tolist()) <= set(mask.flatten().nonzero()[:, 0].tolist())
     assert torch.equal(mask, edges.sampled(scores, exists, 5, 7, seed=1))
+    assert torch.equal(edges.sampled(scores, exists, 5, int(exists.sum()) - 5, seed=1), exists)
     assert not torch.equal(mask, edges.sampled(scores, exists, 5, 7, seed=2))
 
 

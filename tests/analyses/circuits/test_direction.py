@@ -278,6 +278,11 @@ def test_values_held_are_those_of_steering(tiny, found):
     with steering(model, "blocks.0.resid_post", result.direction, float(result.values[0]), position=-1):
         after = model.logits(batch)[0, -1]
     assert kl[2, 0].item() == pytest.approx(functional.kl_divergence(before, after).item(), abs=1e-5)
+    with steering(model, "blocks.0.resid_post", result.direction, 50.0, position=-1):
+        far = functional.kl_divergence(before, model.logits(batch)[0, -1]).item()
+    assert far > 0.01
+    (found_far,) = held_on_neutral(model, 0, result.direction, torch.tensor([50.0]))[2].tolist()
+    assert found_far == pytest.approx(far, rel=1e-4)
     assert result.kl.tolist() == pytest.approx(kl.mean(0).tolist(), abs=1e-6)
     assert result.neutral == len(workbench.interventions.neutral_sentences())
     train = direction_runs.run_pairs(
