@@ -232,7 +232,10 @@ def test_the_induction_study_gives_what_it_claims():
     assert outcomes["loss.without_induction_heads"] == "holds"
     assert outcomes["copying_score.lowest"] == "does not reproduce"
     assert sum(verdict.claim.control and verdict.outcome == "holds" for verdict in run.verdicts) >= 5
-    assert set(run.findings.tables) == {"Heads", "Removed heads", "Checkpoints"}
+    assert set(run.findings.tables) == {
+        *("Heads", "Removed heads", "Checkpoints", "Methods", "Routes"),
+        *("Edges of the match", "The circuit over training"),
+    }
     assert run.findings.figures
 
 

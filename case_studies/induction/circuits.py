@@ -8,7 +8,6 @@ import torch
 
 import workbench
 from workbench import functional, plots, tasks
-from workbench.analyses.circuits.circuit_history import circuit_history
 
 METHODS = {
     "eap": {"method": "eap"},
@@ -180,7 +179,7 @@ def measured(
 
 def followed(models: dict[int, workbench.LensModel], examples: int) -> Any:
     """The circuit that finds the place to copy from, at each checkpoint of the committed run; step 0 is untrained."""
-    return circuit_history(
+    return workbench.circuit_history(
         tuple(models), lambda step: models[step], "induction-match", examples=examples, unit="step of training"
     )
 

@@ -8,6 +8,7 @@ Elhage et al. (2021), A Mathematical Framework for Transformer Circuits; Olsson 
 Induction Heads.
 """
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -247,7 +248,8 @@ def by_edges(model: workbench.LensModel, config: Config) -> tuple[dict[str, floa
     numbers, tables, figures = circuits.measured(model, start, config.examples, config.draws)
     paths = {int(path.stem.partition("-")[2]): path for path in FOLDER.glob("checkpoints/step-*.safetensors")}
     models = {step: adapted(load_micro(path)[0], path.stem) for step, path in sorted(paths.items())}
-    history = circuits.followed({0: start, **models, TrainConfig().steps: model}, config.examples)
+    last = json.loads((FOLDER / "training.json").read_text())[-1]["step"]
+    history = circuits.followed({0: start, **models, last: model}, config.examples)
     numbers |= circuits.history_numbers(history)
     tables["The circuit over training"] = history.to_frame()
     figures["The circuit over training"] = circuits.history_figure(history)

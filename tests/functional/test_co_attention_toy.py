@@ -106,7 +106,8 @@ def test_relevance_finds_the_object_asked_for(seed=0):
 
     Relevance is not above raw cross-attention here: one look-up is all the task needs, so the last layer looks at the
     right object alone (a share of 0.84 to 0.99), while relevance goes on to what the objects themselves had looked at
-    (0.53 to 0.62 with seeds 0, 1, 2; training one is what this test costs). Removing objects in the order of either does the same, to within 0.05 of the area.
+    (0.53 to 0.62, with seeds 0, 1 and 2; one of them is trained here). Removing objects in the order of either does the
+    same, to within 0.05 of the area.
     """
     found, accuracy = measured(seed)
     assert accuracy > 0.98
