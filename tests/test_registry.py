@@ -15,6 +15,7 @@ from workbench import BadInput, BrokenPlugin, MissingCapability, MissingSite, Un
 from workbench.capabilities import CAPABILITIES
 from workbench.index import Entry, Index
 from workbench.registry import AttentionName, Head, Layer, Position, Prompt, Seed, Sites, Token, Within, analysis
+from workbench.testing import tiny_model
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -265,3 +266,18 @@ def test_what_is_in_memory_is_stamped_by_its_digest(given, tiny):
 def test_what_is_not_a_model_is_a_sentence(given, first):
     with pytest.raises(BadInput, match=r"test-declared takes a model: load or adapt it first"):
         given(first, "ab")
+
+
+def test_dropout_is_off_while_an_analysis_runs_and_each_part_is_left_as_it_was():
+    model = tiny_model("gpt2")
+    quiet = workbench.logit_lens(model, "abcabc")
+    for module in model.module.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    model.module.train()
+    model.module.get_submodule("lm_head").eval()
+    with torch.inference_mode():
+        found = workbench.logit_lens(model, "abcabc")
+    assert torch.equal(found.entropy, quiet.entropy)
+    assert model.module.training
+    assert not model.module.get_submodule("lm_head").training

@@ -83,6 +83,7 @@ class Analysis:
 
     def __call__(self, model: "LensModel", *args: Any, **kwargs: Any) -> Result:
         """Check, run, stamp."""
+        from workbench.models.evaluating import evaluating
         from workbench.models.lens_model import LensModel
 
         if not isinstance(model, LensModel):
@@ -97,7 +98,8 @@ class Analysis:
         bound.apply_defaults()
         values = self.check(model, bound.arguments)
         bound.arguments.update(values)
-        result = self.function(*bound.args, **bound.kwargs)
+        with evaluating(model.module):
+            result = self.function(*bound.args, **bound.kwargs)
         return replace(result, meta={**result.meta, **provenance.stamp(self.name, model, values)})
 
     def as_python(self, model: str, params: Mapping[str, Any], **load: Any) -> str:

@@ -15,7 +15,7 @@ from workbench.circuits.graph import CircuitGraph
 from workbench.circuits.judging import ordered_edges
 from workbench.circuits.node_scores import node_attributions, spread_to_edges
 from workbench.circuits.split import Wiring
-from workbench.errors import UnknownName
+from workbench.errors import BadInput, UnknownName
 
 Finder = Literal[
     "eap-ig", "eap", "eap-ig-activations", "clean-corrupted", "exact", "acdc", "nodes", "weights", "random"
@@ -41,6 +41,11 @@ def found_scores(
     acdc: a run for most edges, its order that of how far the answers moved (`acdc_circuit`). nodes: each edge has the
     lesser of its two ends' (`spread_to_edges`). weights, random: no task is seen (`weight_scores`, `random_scores`).
     """
+    if metric == "kl" and method in ("eap", "nodes"):
+        raise BadInput(
+            f"The divergence from the clean answers has no slope at the clean prompt, so {method} would rank rounding."
+            " Choose eap-ig, or another metric."
+        )
     if method in GRADIENTS:
         way = GRADIENTS[method]
         return edge_scores(wiring, pairs, metric, method=way, steps=steps, rule=rule, replace=replace), None

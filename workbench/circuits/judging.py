@@ -31,8 +31,13 @@ class Judged:
 
     @property
     def faithfulness(self) -> Float[Tensor, "circuit"]:
-        """Share of the gap between none and all of the model that each circuit carries; NaN where there is no gap."""
-        return functional.normalised_faithfulness(self.circuits.mean(-1), self.clean.mean(), self.empty.mean())
+        """Share of the gap between none and all of the model that each circuit carries.
+
+        NaN where the whole model is no better than none of it: there is nothing to carry a share of.
+        """
+        clean, empty = self.clean.mean(), self.empty.mean()
+        found = functional.normalised_faithfulness(self.circuits.mean(-1), clean, empty)
+        return found if clean > empty else torch.full_like(found, torch.nan)
 
     @property
     def without_gap(self) -> int:

@@ -94,7 +94,52 @@ def test_a_model_that_cannot_is_refused_and_may_be_asked_all_the_same():
         workbench.circuit(model, "induction", examples=8)
     control = workbench.circuit(model, "induction", examples=8, shares=(0.5, 1.0), anyway=True)
     assert control.accuracy < 0.9
-    assert control.faithfulness[-1].item() == pytest.approx(1.0, abs=1e-3)
+    undefined = control.clean <= control.corrupted
+    assert bool(control.faithfulness.isnan().all()) == undefined
+    assert any("undefined" in note for note in control.notes) == undefined
+
+
+def test_without_a_gap_there_is_no_share_of_it(tmp_path):
+    """Clean and corrupted prompts the other way round: the model does worse on those called clean."""
+    rows = ["clean,corrupted,target,foil"]
+    for example in tasks.draw("induction", micro(), examples=8).examples:
+        texts = [micro().processor.decode(list(ids[1:])) for ids in (example.corrupted, example.clean)]
+        answers = [micro().token_text(ids[0]) for ids in (example.targets, example.foils)]
+        if not any(mark in "".join(texts + answers) for mark in '",| \n'):
+            rows.append(",".join([*texts, *answers]))
+    path = tmp_path / "turned.csv"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    result = workbench.circuit(micro(), str(path), examples=4, shares=SHARES, draws=0, anyway=True)
+    assert result.clean < result.corrupted
+    assert result.faithfulness.isnan().all()
+    assert "undefined" in result.brief()[0]
+    assert "nan" not in result.brief()[0]
+    assert "80 %" not in result.brief()[0]
+
+
+def test_sizes_are_put_in_order_and_refused_before_anything_runs():
+    result = workbench.circuit(micro(), "induction", examples=8, shares=(0.2, 0.1, 0.2), draws=0)
+    assert result.shares == (0.1, 0.2)
+    assert result.cpr != result.cpr  # areas go up to the whole model
+    assert "have 1 among the shares" in result.brief()[0]
+    assert "nan" not in result.brief()[0]
+    for bad in ((), (0.0, 1.0)):
+        with pytest.raises(BadInput, match="above 0"):
+            workbench.circuit(micro(), "no such task", shares=bad)
+
+
+def test_acdc_says_what_its_threshold_leaves_and_judges_that():
+    result = workbench.circuit(micro(), "induction", method="acdc", threshold=0.5, examples=7, shares=(1.0,), draws=0)
+    kept = int((result.scores >= 0.5).sum())
+    assert result.sizes.tolist() == [kept, 81]
+    assert f"leaves {kept} of 81 edges" in result.notes[-1]
+    nothing = workbench.circuit(micro(), "induction", method="acdc", threshold=1000, examples=7, shares=(1.0,), draws=0)
+    assert "leaves no edge" in nothing.notes[-1]
+
+
+def test_what_has_no_slope_is_not_ranked():
+    with pytest.raises(BadInput, match="no slope"):
+        workbench.circuit(micro(), "induction", method="eap", metric="kl", examples=8)
 
 
 def test_frame_has_every_edge_once_best_first():

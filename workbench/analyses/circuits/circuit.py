@@ -1,5 +1,6 @@
 """Circuit: which edges of the model carry a task, how many are needed, and how much of the task they give."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from workbench import functional, plots, tasks
 from workbench.circuits.finding import Finder, Replace, Rule, found_scores, random_orders
 from workbench.circuits.graph import CircuitGraph, Slots
-from workbench.circuits.judging import circuits_of, judged, ordered_edges
+from workbench.circuits.judging import Judged, circuits_of, judged, ordered_edges
 from workbench.circuits.split import NEEDS, split
 from workbench.errors import BadInput
 from workbench.models.lens_model import LensModel
@@ -72,7 +73,7 @@ class Circuit(Result, kind="circuit"):
     random_faithfulness: Float[Tensor, "draw size"]
     """The same for edges in random order."""
     cpr: float
-    """Area under the faithfulness curve over the share of edges (MIB): higher is better."""
+    """Area under the faithfulness curve over the share of edges (MIB): higher is better. NaN unless sizes go to 1."""
     cmd: float
     """Area between the curve and 1: lower is better."""
     cpr_random: float
@@ -165,11 +166,16 @@ class Circuit(Result, kind="circuit"):
         if smallest is not None:
             share = smallest / self.graph.n_edges
             said = f"{smallest:,} of {self.graph.n_edges:,} edges ({share:.2%}) give 80 % of it."
+        of = f"{self.n_examples} example{'s' if self.n_examples > 1 else ''}"
         text = (
             f"{self.task}: {self.metric} {self.clean:.3g} clean, {self.corrupted:.3g} corrupted, accuracy"
-            f" {self.accuracy:.2f} over {self.n_examples} examples. {said} CPR {self.cpr:.3f}, CMD {self.cmd:.3f};"
-            f" random edges {self.cpr_random:.3f}, {self.cmd_random:.3f}."
+            f" {self.accuracy:.2f} over {of}."
         )
+        areas = "" if math.isnan(self.cpr) else f"CPR {self.cpr:.3f}, CMD {self.cmd:.3f}"
+        if not math.isnan(self.cpr_random):
+            areas += f"; random edges {self.cpr_random:.3f}, {self.cmd_random:.3f}"
+        said = "" if bool(self.faithfulness.isnan().any()) else said
+        text = " ".join(filter(None, [text, said, f"{areas}." if areas else ""]))
         return " ".join([text, *self.notes]), self.to_frame().head(SHOWN)
 
 
@@ -202,6 +208,7 @@ def circuit(
     costs (`workbench.circuits.edge_scores`), and about two forward passes for each size, draw and example.
     Hanna et al. (2024), "Have Faith in Faithfulness"; Mueller et al. (2025), "MIB".
     """
+    shares = _growing(shares)
     model = untrained_copy(model, seed) if untrained else model
     wiring = split(model, slots=slots)
     chosen = tasks.task(task, model, examples=examples, seed=seed, metric=metric, anyway=anyway or untrained)
@@ -212,14 +219,19 @@ def circuit(
     )  # fmt: skip
     scores = scores.detach().float().cpu()
     order = ordered_edges(wiring.graph, scores, select, absolute=absolute) if order is None else order
-    sizes = functional.circuit_sizes(shares, wiring.graph.n_edges)
+    n_edges, own = wiring.graph.n_edges, int((scores >= threshold).sum()) if method == "acdc" else None
+    shares = shares if not own else _growing((*shares, own / n_edges))
+    sizes = functional.circuit_sizes(shares, n_edges)
     orders = [order, *random_orders(wiring.graph, select, draws, seed)]
     masks = torch.cat([circuits_of(wiring.graph, one, sizes.tolist()) for one in orders])
     found = judged(wiring, pairs, chosen.metric, masks, replace=replace)
     curves = found.faithfulness.float().view(len(orders), len(sizes))
-    areas = functional.faithfulness_areas(shares, curves) if len(shares) > 1 else None
+    areas = functional.faithfulness_areas(shares, curves) if len(shares) > 1 and shares[-1] == 1 else None
     doing, nan = chosen.doing, float("nan")
-    notes = [RANDOM if untrained else "", chosen.note, *_warnings(found.faithfulness, wiring.graph.n_edges, shares)]
+    notes = [RANDOM if untrained else "", chosen.note, *_warnings(found, n_edges, shares)]
+    if own is not None:
+        left = f"{own:,} of {n_edges:,} edges" if own else "no edge; give a lower one"
+        notes.append(f"At a threshold of {threshold:g} acdc leaves {left}.")
     return Circuit(
         task=chosen.name,
         metric=chosen.metric,
@@ -260,15 +272,27 @@ def _shown(model: LensModel, task: tasks.Task) -> tuple[tuple[str, str, str, str
     return tuple((*one.texts, words(one.targets), words(one.foils)) for one in task.examples[:SHOWN])
 
 
-def _warnings(faithfulness: Tensor, n_edges: int, shares: tuple[float, ...]) -> list[str]:
-    found = []
-    if bool(faithfulness.isnan().any()):
-        found.append("The whole model is no better than none of it: faithfulness is undefined.")
-    empty = int((functional.circuit_sizes(shares, n_edges) == 0).sum())
-    if empty:
+def _growing(shares: tuple[float, ...]) -> tuple[float, ...]:
+    """Shares in order, each once; before anything is run."""
+    if not shares or min(shares) <= 0:
+        raise BadInput(f"shares are sizes of circuits: one or more numbers above 0, up to 1, not {tuple(shares)}.")
+    return tuple(sorted(set(shares)))
+
+
+def _warnings(found: Judged, n_edges: int, shares: tuple[float, ...]) -> list[str]:
+    notes, empty = [], int((functional.circuit_sizes(shares, n_edges) == 0).sum())
+    if bool(found.faithfulness.isnan().any()):
+        notes.append("The whole model is no better than none of it: faithfulness is undefined.")
+    elif found.without_gap:
+        count, of = found.without_gap, len(found.clean)
+        notes.append(f"On {count} of {of} examples the whole model is no better than none of it; the means have them.")
+    if shares[-1] < 1:
+        notes.append("CPR and CMD are areas up to the whole model: have 1 among the shares to get them.")
+    elif empty:
+        verb = "is" if empty == 1 else "are"
         least = functional.least_areas(shares, n_edges).cmd.item() if len(shares) > 1 else 0.0
-        found.append(
-            f"{empty} of the sizes are less than one of {n_edges:,} edges and give nothing: no method has a CMD below"
-            f" {least:.3f} here."
+        notes.append(
+            f"{empty} of the sizes {verb} less than one of {n_edges:,} edges and give nothing: no method has a CMD"
+            f" below {least:.3f} here."
         )
-    return found
+    return notes
