@@ -88,6 +88,24 @@ def test_with_a_foil_falls_are_of_the_difference():
     assert "less that of" in found.target
 
 
+@pytest.mark.parametrize("foil", [None, "b"])
+def test_the_sentence_gives_the_number_that_it_names(foil):
+    model = tiny_model("gpt2")
+    found = cut(model, window=2, token="a", foil=foil)
+    row = model.logits(model.encode(PROMPT))[0, -1].double()
+    if foil is None:
+        value, name = row.log_softmax(-1)[model.token_id("a")].item(), "log-probability of 'a' at position 9"
+        assert value < 0
+    else:
+        value, name = (row[model.token_id("a")] - row[model.token_id("b")]).item(), "logit of 'a' less that of 'b'"
+    said = found.brief()[0]
+    number = float(said.partition(": ")[2].partition(", top")[0])
+    assert said.startswith(name) and number == pytest.approx(value, abs=6e-4)
+    assert (found.base - found.fall[0, 0]).item() == pytest.approx(
+        (found.log_prob if foil is None else found.logit)[0, 0].item(), abs=1e-5
+    )
+
+
 def test_what_the_mask_hides_is_undefined_and_counted():
     found = cut(tiny_model("gpt2"), queries=("first", "answer"), keys=("answer", "first"), window=1)
     assert found.n_edges.tolist() == [[0, 1, 1, 1]] * 2

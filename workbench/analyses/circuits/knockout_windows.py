@@ -63,6 +63,11 @@ class KnockoutWindows(Result, kind="knockout-windows"):
     base_answer: str
 
     @property
+    def base(self) -> float:
+        """The target in the unaltered run, which `fall` is counted from."""
+        return self.base_log_prob if self.target.startswith("log-probability") else self.base_logit
+
+    @property
     def changed(self) -> Bool[Tensor, "window pair"]:
         """Where the top answer is another than that of the unaltered run."""
         return torch.tensor([[answer != self.base_answer for answer in row] for row in self.answers])
@@ -116,7 +121,7 @@ class KnockoutWindows(Result, kind="knockout-windows"):
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """The unaltered run in a sentence, and the cuts that the answer falls most by."""
         order = self.fall.nan_to_num(-torch.inf).flatten().argsort(descending=True, stable=True)[:10]
-        text = f"{self.target}: {self.base_logit:.3f}, top answer {self.base_answer!r}, before anything is cut."
+        text = f"{self.target}: {self.base:.3f}, top answer {self.base_answer!r}, before anything is cut."
         return text, self.to_frame().iloc[order.tolist()].reset_index(drop=True)
 
 
