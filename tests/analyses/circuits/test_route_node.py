@@ -102,5 +102,11 @@ def test_what_a_model_lacks_is_a_note_and_what_is_not_there_a_sentence():
         route_node(tiny_model("gpt2"), "abc", 2, 0, "mlp")
     with pytest.raises(workbench.BadInput, match="no position 9"):
         route_node(tiny_model("gpt2"), "abc", 0, 9, "mlp")
+    for part in ("attention", "mlp", "state"):
+        with pytest.raises(workbench.BadInput, match=f"'{part}' is not taken apart by keys"):
+            route_node(tiny_model("gpt2"), "abc", 0, 1, part, key=1)
+    with pytest.raises(workbench.BadInput, match="Position 1 of .* cannot look ahead at position 3"):
+        route_node(tiny_model("gpt2"), "abc", 0, 1, "h0", key=-1)
+    assert route_node(tiny_model("bert"), "abc", 0, 1, "h0", key=2).part == "h0"
     with pytest.raises(workbench.MissingCapability, match="one stack"):
         route_node(tiny_model("t5"), "abc => a", 0, 0, "mlp")

@@ -65,7 +65,8 @@ def route_node(
 
     "state" is the stream with `layer` blocks below it (0: before the first), "middle" the stream after attention of
     block `layer`, "attention" and "mlp" what they add to it, "h3" what head 3 adds, with a `key` only by its look at
-    that position. `how` is what the routes were asked for. One forward pass, of which only this part is kept.
+    that position (no other part has keys). `how` is what the routes were asked for. One forward pass, of which only
+    this part is kept.
     """
     how = how or Measure()
     if missing := NEEDS - model.capabilities:
@@ -75,6 +76,7 @@ def route_node(
     batch = one_prompt(model, prompt)
     labels = model.labels(batch, side=model.main.side)
     position = checked_position(position, labels)
+    key = None if key is None else _checked_key(model, key, labels, position, part)
     with reading(model, [*dict.fromkeys((*sites.values(), final))]) as values:
         model.module(**batch)
 
@@ -94,7 +96,7 @@ def route_node(
             before = known["before"][position] if "before" in known else None
             found["predicted"] = predicted(model, known["stream"][position], before, top_k)
     else:
-        written = _written(model, known, layer, position, part, key, labels)
+        written = _written(model, known, layer, position, part, key)
         if why := why_not_promoted(model):
             notes.append(f"No promoted tokens: {why}")
         else:
@@ -107,6 +109,19 @@ def route_node(
     return RouteNode(
         part=part, layer=layer, position=position, token=labels[position], notes=tuple(notes), **found
     )  # fmt: skip
+
+
+def _checked_key(model: LensModel, key: int, labels: tuple[str, ...], position: int, part: str) -> int:
+    if part[:1] != "h":
+        raise BadInput(
+            f"{part!r} is not taken apart by keys; looks of single heads are: give part='h0' with key={key}, or no key."
+        )
+    key = checked_position(key, labels)
+    if model.main.causal and key > position:
+        raise BadInput(
+            f"Position {position} of {model.name} cannot look ahead at position {key}: give a key up to {position}."
+        )
+    return key
 
 
 def _sites(model: LensModel, layer: int, part: str) -> dict[str, str]:
@@ -146,7 +161,6 @@ def _written(
     position: int,
     part: str,
     key: int | None,
-    labels: tuple[str, ...],
 ) -> Float[Tensor, "d_model"]:
     """What a part adds to the stream at a position; of a head its look at one position, if asked."""
     if part in ("attention", "mlp"):
@@ -157,8 +171,7 @@ def _written(
     values = known["v"][:, head // (model.n_heads // model.n_kv_heads)]
     weights = known["pattern"][head, position]
     if key is not None:
-        at = checked_position(key, labels)
-        weights, values = weights[at : at + 1], values[at : at + 1]
+        weights, values = weights[key : key + 1], values[key : key + 1]
     return weights @ values @ w_o[head].to(values)
 
 
