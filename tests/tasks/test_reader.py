@@ -23,7 +23,7 @@ FRANCE = "So the capital of France is", "So the capital of Italy is"
     [
         (draft(*FRANCE, target=" Paris Rome"), reasons.MANY_TOKENS),
         (draft(*FRANCE, target="Paris"), reasons.MANY_TOKENS),
-        (draft(*FRANCE, foil=" nowhereland"), reasons.MANY_TOKENS),
+        (draft(*FRANCE, foil=" nowhereland"), reasons.UNKNOWN),
         (draft("So the capital of France is", "So the capital of the Italy is"), reasons.LENGTHS),
         (draft(*FRANCE, foil=" Paris"), reasons.SAME_ANSWER),
         (draft("So the capital of France is", "So the capital of Nowhere is"), reasons.UNKNOWN),
@@ -177,7 +177,7 @@ def test_a_task_without_a_usable_example_says_what_became_of_all(tiny):
 def test_what_is_left_out_is_counted():
     without = tuple(f" {name}" for name in ("Mary", "John", "Anna", "Peter", "Tom", "Laura", "Emma", "James"))
     task = draw("ioi", word_model(without=without), examples=100)
-    assert set(task.dropped) == {reasons.MANY_TOKENS, reasons.UNKNOWN}
+    assert set(task.dropped) == {reasons.UNKNOWN}
     assert task.made == 100 + sum(task.dropped.values())
     assert not any(name.strip() in text.split() for name in without for text in task.clean)
     assert task.said.startswith(f"100 of {task.made} examples of ioi can be used with words:next, left out: ")

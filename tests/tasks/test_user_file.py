@@ -4,7 +4,7 @@ import pytest
 
 from tests.tasks.word_models import word_model
 from workbench.errors import BadFile, BadInput
-from workbench.tasks import draw
+from workbench.tasks import draft as reasons, draw
 from workbench.tasks.draft import Draft
 from workbench.tasks.user_file import expects_a_space
 
@@ -91,6 +91,23 @@ def test_what_the_tokenizer_cannot_use_is_counted_and_the_rest_goes_on(table):
         BadInput, match=r"own.csv has no example that can be used here. 1 were tried, left out: 1 because"
     ):
         draw(table(HEAD, rows[2]), word_model())
+
+
+@pytest.mark.parametrize("name", ["micro", "gpt2"])
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("qxtmaq,qytmaqz,x,y", reasons.LENGTHS),
+        ("qxtmaq,qytmaqz, x, y", reasons.MANY_TOKENS),
+        ("qxtmaq,qytmaq,xt,y", reasons.MANY_TOKENS),
+        ("qx\u00c9maq,qy\u00c9maq,x,y", reasons.UNKNOWN),
+        ("qxtmaq,qytmaq,\u00c9,y", reasons.UNKNOWN),
+        ("qxtmaq,qytmaq, \u00c9,y", reasons.UNKNOWN),
+    ],
+)
+def test_a_row_is_left_out_for_what_is_wrong_with_it_and_not_with_an_added_space(name, row, reason, table, tiny):
+    found = draw(table(HEAD, "abca,adca,b,d", row), tiny(name))
+    assert (len(found), dict(found.dropped)) == (1, {reason: 1})
 
 
 def test_a_draw_is_random_and_a_larger_one_holds_it(table):

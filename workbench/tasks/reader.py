@@ -122,7 +122,8 @@ class Reader:
         found = self._answers(str(draft.clean), tuple(map(str, answers)), draft.after)
         kept = tuple(dict.fromkeys(number for number in found if number is not None))
         if not kept or (len(kept) < len(answers) and not draft.some):
-            raise Unusable(reasons.MANY_TOKENS)
+            strange = [self.unknown in row for row in self.ids([str(answer) for answer in answers], special=False)]
+            raise Unusable(reasons.UNKNOWN if self.unknown is not None and any(strange) else reasons.MANY_TOKENS)
         return kept
 
     def _answers(self, text: str, answers: tuple[str, ...], after: str) -> list[int | None]:

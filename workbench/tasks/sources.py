@@ -13,7 +13,7 @@ from workbench.functional import METRICS
 from workbench.tasks import user_file
 from workbench.tasks.builtin import BUILTIN
 from workbench.tasks.doing import doable
-from workbench.tasks.draft import Draft, Unusable
+from workbench.tasks.draft import MANY_TOKENS, Draft, Unusable
 from workbench.tasks.form import Example, Task
 from workbench.tasks.reader import Reader
 
@@ -79,13 +79,14 @@ def _of_file(path: Path, model: "LensModel", examples: int, seed: int, metric: s
         ways = (
             [user_file.spaced(draft), draft] if user_file.expects_a_space(draft) else [draft, user_file.spaced(draft)]
         )
-        try:
-            return reader.read(ways[0])
-        except Unusable as first:
+        why: list[str] = []
+        for way in ways:
             try:
-                return reader.read(ways[1])
-            except Unusable:
-                raise first from None
+                return reader.read(way)
+            except Unusable as reason:
+                why.append(str(reason))
+        came_further = [reason for reason in reversed(why) if reason != MANY_TOKENS]
+        raise Unusable((came_further or why)[0])
 
     different = list(_different(user_file.drawn(rows, seed)))
     advice = "See how its words are split in a page or an analysis that shows tokens, and choose others."
