@@ -230,7 +230,7 @@ def _offer(seen: Subject, found: "Routes", route: Drawn, look: View, asked: Aske
         )
         st.download_button(
             "GraphML",
-            shown.to_graphml,
+            lambda: _graphml(shown),
             f"{exports.file_name(name)}.graphml",
             "application/xml",
             key="file:routes:GraphML",
@@ -238,6 +238,12 @@ def _offer(seen: Subject, found: "Routes", route: Drawn, look: View, asked: Aske
             icon=":material/hub:",
             help="The route as a graph, for Gephi, Cytoscape, yEd or networkx.",
         )
+
+
+def _graphml(shown: "Routes") -> str:
+    from workbench.analyses.circuits.route_export import graphml
+
+    return graphml(shown)
 
 
 def _further() -> None:

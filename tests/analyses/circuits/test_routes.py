@@ -2,7 +2,6 @@
 
 import json
 from functools import cache
-from io import BytesIO
 
 import networkx as nx
 import pytest
@@ -336,15 +335,24 @@ def test_the_graph_holds_every_part(family):
     assert all(v["token"] == found.tokens[v["position"]] for v in graph.nodes.values())
 
 
-def test_json_and_graphml_come_back():
+def test_json_node_link_and_graphml_come_back(tmp_path):
     found = workbench.routes(tiny_model("gpt2"), 'a<b>&"\n\x00c')
     graph = found.to_networkx(0.02)
-    data = json.loads(json.dumps(found.to_json(0.02)))
-    assert nx.utils.graphs_equal(route_export.from_json(data), graph)
+    text = found.to_json(0.02)
+    assert nx.utils.graphs_equal(route_export.from_json(text), graph)
+    data = json.loads(text)
     assert data["tokens"] == list(found.tokens) and data["threshold"] == 0.02
-    read = nx.read_graphml(BytesIO(found.to_graphml(0.02).encode()), force_multigraph=True)
+    linked = json.loads(json.dumps(found.to_node_link(0.02)))
+    assert nx.utils.graphs_equal(nx.node_link_graph(linked, edges="links"), graph)
+    path = found.to_graphml(tmp_path / "route.graphml", 0.02)
+    assert path == tmp_path / "route.graphml" and [*tmp_path.iterdir()] == [path]
+    read = nx.read_graphml(path, force_multigraph=True)
     assert set(read.nodes) == set(graph.nodes) and read.number_of_edges() == graph.number_of_edges()
     shares = sorted(v["share"] for *_, v in read.edges.data())
     assert shares == pytest.approx(sorted(v["share"] for *_, v in graph.edges.data()))
-    with pytest.raises(workbench.BadInput, match="no route"):
-        route_export.from_json({"format": "other"})
+    assert len(nx.read_graphml(found.to_graphml(path)).edges) < read.number_of_edges()
+    with pytest.raises(workbench.BadFile, match="does not exist"):
+        found.to_graphml(tmp_path / "nowhere" / "route.graphml")
+    for other, says in (('{"format": "other"}', "says 'other'"), ("[]", "no object"), ("<", "no JSON")):
+        with pytest.raises(workbench.BadInput, match=f"no route.*{says}"):
+            route_export.from_json(other)

@@ -1,13 +1,16 @@
-"""A route for other programs: a networkx graph, plain JSON, GraphML; and the marks and lines that a picture draws.
+"""A route for other programs: a networkx graph, JSON, GraphML; and the marks and lines that a picture draws.
 
 Nodes are named as in the paper's tool: X0_t the token at position t, A{l}_t the stream after attention of block l,
 M{l}_t its MLP, I{l}_t the stream that leaves it. Blocks with one sum have no A.
 """
 
-from io import BytesIO
+import json
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BadInput
+from workbench.files import check_writable, write_atomically
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -67,10 +70,10 @@ def to_networkx(routes: "Routes", threshold: float | None = None) -> "nx.MultiDi
     return graph
 
 
-def to_json(routes: "Routes", threshold: float | None = None) -> dict[str, Any]:
+def to_json(routes: "Routes", threshold: float | None = None) -> str:
     """See `Routes.to_json`."""
     graph = to_networkx(routes, threshold)
-    return {
+    data = {
         "format": FORMAT,
         "version": VERSION,
         **graph.graph,
@@ -80,12 +83,26 @@ def to_json(routes: "Routes", threshold: float | None = None) -> dict[str, Any]:
             {"source": a, "target": b, "name": key, **values} for a, b, key, values in graph.edges.data(keys=True)
         ],
     }
+    return json.dumps(data, allow_nan=False)
 
 
-def from_json(data: dict[str, Any]) -> "nx.MultiDiGraph":
+def to_node_link(routes: "Routes", threshold: float | None = None) -> dict[str, Any]:
+    """See `Routes.to_node_link`."""
+    import networkx as nx
+
+    return nx.node_link_data(to_networkx(routes, threshold), edges="links")
+
+
+def from_json(text: str) -> "nx.MultiDiGraph":
     """The graph that `to_json` wrote."""
     import networkx as nx
 
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"This is no route as Routes.to_json writes it: it is no JSON ({error}).") from None
+    if not isinstance(data, dict):
+        raise BadInput("This is no route as Routes.to_json writes it: it is no object.")
     if data.get("format") != FORMAT or data.get("version") != VERSION:
         raise BadInput(f"This is no route as Routes.to_json writes it: it says {data.get('format')!r}.")
     known = ("format", "version", "tokens", "nodes", "links")
@@ -98,17 +115,20 @@ def from_json(data: dict[str, Any]) -> "nx.MultiDiGraph":
     return graph
 
 
-def to_graphml(routes: "Routes", threshold: float | None = None) -> str:
-    """See `Routes.to_graphml`."""
+def graphml(routes: "Routes", threshold: float | None = None) -> str:
+    """The text of `Routes.to_graphml`."""
     import networkx as nx
 
     graph = to_networkx(routes, threshold)
     for values in (graph.graph, *graph.nodes.values()):
         for name, value in values.items():
             values[name] = _printable(value) if isinstance(value, str) else value
-    written = BytesIO()
-    nx.write_graphml(graph, written)
-    return written.getvalue().decode("utf-8")
+    return "\n".join(nx.generate_graphml(graph)) + "\n"
+
+
+def to_graphml(routes: "Routes", path: str | PathLike[str], threshold: float | None = None) -> Path:
+    """See `Routes.to_graphml`."""
+    return write_atomically(check_writable(path), graphml(routes, threshold))
 
 
 def _printable(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -232,10 +234,14 @@ class Routes(Result, kind="routes"):
         """The route as a graph: nodes X0_t (tokens), A l_t (after attention), M l_t (MLPs), I l_t (after the block)."""
         return route_export.to_networkx(self, threshold)
 
-    def to_json(self, threshold: float | None = None) -> dict[str, Any]:
-        """The route as plain data: nodes, links, and what it is of; `json.dumps` writes it."""
+    def to_json(self, threshold: float | None = None) -> str:
+        """The route as JSON text of its own: tokens, nodes, links, and what it is of."""
         return route_export.to_json(self, threshold)
 
-    def to_graphml(self, threshold: float | None = None) -> str:
-        """The route as GraphML, which Gephi, Cytoscape and yEd read."""
-        return route_export.to_graphml(self, threshold)
+    def to_node_link(self, threshold: float | None = None) -> dict[str, Any]:
+        """The route as `networkx.node_link_graph` reads it."""
+        return route_export.to_node_link(self, threshold)
+
+    def to_graphml(self, path: str | PathLike[str], threshold: float | None = None) -> Path:
+        """Write the route as GraphML, which Gephi, Cytoscape and yEd read; gives the path."""
+        return route_export.to_graphml(self, path, threshold)
