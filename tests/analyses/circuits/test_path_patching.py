@@ -178,6 +178,27 @@ def test_a_head_is_all_of_its_slots():
     assert found.n_paths.tolist() == [4] * 6 + [1] * 4 + [0]
 
 
+def test_a_sender_asked_for_twice_is_one():
+    model = tiny_model("gpt2")
+    twice = paths(model, ("logits", "logits", "m1"), senders=("m0", "a0.h1", "m0"))
+    assert twice.senders == ("m0", "a0.h1") and twice.receivers == ("logits", "m1")
+    assert len(twice.to_frame()) == 2
+
+
+def test_names_that_are_no_receivers():
+    with pytest.raises(workbench.UnknownName) as told:
+        paths(tiny_model("gpt2"), ("a9.h0",))
+    known = str(told.value).partition("Known: ")[2].rstrip(".").split(", ")
+    assert len(known) == len(set(known)) and {"logits", "m0", "a1.h1", "a1.h1<k>"} <= set(known)
+    model = tiny_model("llama")
+    for slot in "kv":
+        with pytest.raises(workbench.BadInput, match=f"2 query heads .* share keys and values.*'a1.kv1<{slot}>'"):
+            paths(model, (f"a1.h3<{slot}>",))
+    for unknown in ("a1.h4<k>", "a2.h0<k>", "a1.h3<z>"):
+        with pytest.raises(workbench.UnknownName):
+            paths(model, (unknown,))
+
+
 def test_logits_beside_other_receivers(double):
     """Both roads at once: the receiver's own change, and the write itself."""
     model, _ = double("gpt2")

@@ -3,6 +3,7 @@
 Rows are senders: each has its own change of the stream, and all of them go through the model together.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,10 +40,23 @@ def receiving(graph: CircuitGraph, names: Sequence[str]) -> tuple[int, ...]:
         elif name in graph.nodes and name != "input":
             found += graph.feeds[:, graph.node_index(name)].nonzero().flatten().tolist()
         else:
-            raise UnknownName("receiver", name, [*graph.slot_names, *graph.nodes[1:]])
+            _check_grouped(graph, name)
+            raise UnknownName("receiver", name, {*graph.slot_names, *graph.nodes[1:]})
     if not found:
         raise BadInput("Name at least one receiver: 'logits', a head such as 'a1.h0', or a slot of it, 'a1.h0<q>'.")
     return tuple(dict.fromkeys(found))
+
+
+def _check_grouped(graph: CircuitGraph, name: str) -> None:
+    """A sentence for keys or values of one head, where a group of heads shares them."""
+    asked = re.fullmatch(r"a(\d+)\.h(\d+)<([kv])>", name)
+    if asked and int(asked[2]) < graph.n_heads:
+        slot = f"a{int(asked[1])}.kv{int(asked[2]) * graph.n_kv_heads // graph.n_heads}<{asked[3]}>"
+        if slot in graph.slot_names:
+            raise BadInput(
+                f"{name!r} is no receiver by itself: {graph.n_heads // graph.n_kv_heads} query heads of this model"
+                f" share keys and values. Those that a{asked[1]}.h{asked[2]} reads with are {slot!r}."
+            )
 
 
 @torch.no_grad()

@@ -166,7 +166,7 @@ def path_patching(
             f"{model.name} has norms after each sum, through which a change of the logits' own reading and one of"
             " other receivers do not add up: ask for 'logits' and for the others one after the other."
         )
-    chosen = [graph.source_index(name) for name in senders] or list(range(len(graph.sources)))
+    chosen = [*dict.fromkeys(graph.source_index(name) for name in senders)] or list(range(len(graph.sources)))
     pair = prompt_pair(model, prompt, corrupted, token=token, foil=foil, position=position)
     tokens, corrupted_tokens = pair.tokens(model.main)
     places = [checked_position(p, tokens) for p in positions]
