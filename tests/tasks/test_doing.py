@@ -90,8 +90,13 @@ SOUND = Doing(
         ({"accuracy": 1.0, "examples": 7, "without_gap": 0}, ""),
         (
             {"accuracy": 1.0, "examples": 6, "without_gap": 0},
-            "6 of 6 examples are right, which guessing gives too often",
+            "It cannot be told whether m does t: 6 of 6 examples are right, which guessing gives too often. Ask for",
         ),
+        (
+            {"accuracy": 1.0, "examples": 1, "without_gap": 0},
+            "It cannot be told whether m does t: 1 of 1 example is right, which guessing gives too often.",
+        ),
+        ({"accuracy": 0.0, "examples": 1, "without_gap": 0}, "accuracy 0.00 over 1 example, chance"),
         ({"accuracy": 0.75, "examples": 20, "without_gap": 0}, "15 of 20 examples are right, which guessing gives"),
         ({"accuracy": 0.8, "examples": 20, "without_gap": 0}, ""),
     ],
@@ -99,6 +104,17 @@ SOUND = Doing(
 def test_what_decides(change, why):
     found = refusal(replace(SOUND, **change))
     assert (why in found) if why else found == ""
+
+
+def test_too_few_examples_to_tell_get_one_piece_of_advice(tiny):
+    with pytest.raises(BadInput) as caught:
+        task("induction", tiny("micro"), examples=5)
+    assert str(caught.value) == (
+        "It cannot be told whether micro does induction: 5 of 5 examples are right, which guessing gives too often."
+        " Ask for more examples."
+    )
+    with pytest.raises(BadInput, match=r"needed 0.75. Take another model or task, or say anyway to go on all the same"):
+        task("addition", tiny("micro"), examples=40)
 
 
 def test_what_cannot_be_asked():

@@ -86,9 +86,11 @@ def test_what_the_tokenizer_cannot_use_is_counted_and_the_rest_goes_on(table):
     task = draw(table(HEAD, *rows), word_model())
     assert (len(task), task.made) == (1, 3)
     assert sorted(task.dropped.values()) == [1, 1]
-    assert task.note == "own.csv has 4 rows, of which 1 repeat others."
+    assert task.note == "own.csv has 4 rows, of which 1 repeats others."
+    assert draw(table(HEAD, ROW), word_model()).note == "own.csv has 1 row."
+    assert draw(table(HEAD, ROW), word_model()).said.startswith("1 of 1 example of own.csv can be used")
     with pytest.raises(
-        BadInput, match=r"own.csv has no example that can be used here. 1 were tried, left out: 1 because"
+        BadInput, match=r"own.csv has no example that can be used here. 1 was tried, left out: 1 because"
     ):
         draw(table(HEAD, rows[2]), word_model())
 

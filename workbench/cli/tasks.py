@@ -68,8 +68,10 @@ def _tasks(arguments: argparse.Namespace) -> int:
 def _all(model: "LensModel", arguments: argparse.Namespace) -> int:
     from workbench.errors import BadInput
     from workbench.tasks import names
+    from workbench.tasks.sources import check_draw
 
     rows, found = [], {}
+    check_draw(arguments.examples, arguments.seed, arguments.metric)
     for name in names():
         try:
             task, doing = _measured(model, name, arguments)
@@ -93,11 +95,13 @@ def _measured(model: "LensModel", name: str, arguments: argparse.Namespace) -> "
 
 
 def _numbers(doing: "Doing") -> tuple[str, ...]:
+    from workbench.tasks.form import counted
+
     unit = {"log-prob": " nats", "kl": " nats", "logit-diff": " (logits)"}.get(doing.metric, "")
     return (
         f"{doing.metric}: {doing.clean:.3f} on clean prompts, {doing.corrupted:.3f} on corrupted ones{unit}.",
         f"The targets are ahead of the foils on {doing.accuracy:.1%} of clean prompts, and the model's first answer on "
-        f"{doing.top:.1%}; {doing.without_gap} of {doing.examples} examples have no gap.",
+        f"{doing.top:.1%}; without a gap between the two: {doing.without_gap} of {counted(doing.examples, 'pair')}.",
         doing.why_not or f"{doing.model} does {doing.task}.",
     )
 

@@ -8,7 +8,7 @@ import torch
 from workbench import progress
 from workbench.errors import BadInput
 from workbench.functional import answer_metric
-from workbench.tasks.form import Doing, Pair, Task
+from workbench.tasks.form import Doing, Pair, Task, counted
 
 if TYPE_CHECKING:
     from workbench.models.lens_model import LensModel
@@ -19,6 +19,8 @@ ENOUGH = 0.75
 """Half way from a guess to always right."""
 UNLIKELY = 0.01
 """How likely a guess may be to do as well."""
+MORE = "Ask for more examples."
+"""What to do where the examples are too few to tell."""
 
 
 @torch.no_grad()
@@ -72,16 +74,17 @@ def refusal(found: Doing) -> str:
 
     n, right = found.examples, round(found.accuracy * found.examples)
     share = found.without_gap / n
-    start = f"{found.model} does not do {found.task}:"
+    start, over = f"{found.model} does not do {found.task}:", counted(n, "example")
     if found.accuracy < ENOUGH:
-        return f"{start} accuracy {found.accuracy:.2f} over {n} examples, chance {CHANCE}, needed {ENOUGH}."
+        return f"{start} accuracy {found.accuracy:.2f} over {over}, chance {CHANCE}, needed {ENOUGH}."
     if binomtest(right, n, CHANCE, alternative="greater").pvalue >= UNLIKELY:
         return (
-            f"{start} {right} of {n} examples are right, which guessing gives too often to tell. Ask for more examples."
+            f"It cannot be told whether {found.model} does {found.task}: {right} of {over} {'is' if n == 1 else 'are'}"
+            f" right, which guessing gives too often. {MORE}"
         )
     if found.gap <= 0 or share > 1 - ENOUGH:
         return (
             f"{start} its {found.metric} is {found.clean:.3g} on clean prompts and {found.corrupted:.3g} on corrupted "
-            f"ones, and no higher on clean ones for {found.without_gap} of {n} examples: corrupting changes too little."
+            f"ones, and no higher on clean ones for {found.without_gap} of {over}: corrupting changes too little."
         )
     return ""

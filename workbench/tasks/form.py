@@ -134,7 +134,7 @@ class Task:
     def said(self) -> str:
         """How many examples there are and why others are not, in a sentence or two."""
         left = "; ".join(f"{count} because {reason}" for reason, count in sorted(self.dropped.items()))
-        first = f"{len(self)} of {self.made} examples of {self.name} can be used with {self.model}"
+        first = f"{len(self)} of {counted(self.made, 'example')} of {self.name} can be used with {self.model}"
         return " ".join(filter(None, [first + (f", left out: {left}." if left else "."), self.note]))
 
     def first(self, count: int) -> "Task":
@@ -162,6 +162,11 @@ class Task:
             position=torch.tensor([example.position for example in chosen], device=model.device),
             numbers=numbers,
         )
+
+
+def counted(n: int, what: str) -> str:
+    """A number with its noun: "1 row", "2 rows"."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _batch(model: "LensModel", rows: list[tuple[int, ...]], start: tuple[int, ...]) -> dict[str, Tensor]:

@@ -12,9 +12,9 @@ from workbench.errors import BadInput, UnknownName
 from workbench.functional import METRICS
 from workbench.tasks import user_file
 from workbench.tasks.builtin import BUILTIN
-from workbench.tasks.doing import doable
+from workbench.tasks.doing import MORE, doable
 from workbench.tasks.draft import MANY_TOKENS, Draft, Unusable
-from workbench.tasks.form import Example, Task
+from workbench.tasks.form import Example, Task, counted
 from workbench.tasks.reader import Reader
 
 if TYPE_CHECKING:
@@ -45,22 +45,32 @@ def task(
     found = draw(name, model, examples=examples, seed=seed, metric=metric)
     doing = doable(model, found)
     if doing.why_not and not anyway:
-        raise BadInput(f"{doing.why_not} Take another model or task, or say anyway to go on all the same.")
+        advice = (
+            "" if doing.why_not.endswith(MORE) else " Take another model or task, or say anyway to go on all the same."
+        )
+        raise BadInput(f"{doing.why_not}{advice}")
     return replace(found, doing=doing)
 
 
 def draw(name: str | Path, model: "LensModel", *, examples: int = 64, seed: int = 0, metric: str = OWN) -> Task:
     """The examples alone; the model is not run."""
-    if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
-        raise BadInput(f"examples must be a whole number of at least 1, not {examples!r}.")
-    if metric != OWN and metric not in METRICS:
-        raise UnknownName("metric", metric, [OWN, *METRICS])
+    check_draw(examples, seed, metric)
     if str(name) in BUILTIN:
         return _built_in(str(name), model, examples, seed, metric)
     path = _path(str(name))
     if path is None:
         raise BadInput(f"{UnknownName('task or file', str(name), BUILTIN)} A file is {user_file.HOW}.")
     return _of_file(path, model, examples, seed, metric)
+
+
+def check_draw(examples: int, seed: int, metric: str) -> None:
+    """Refuse what no task can be drawn with."""
+    if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
+        raise BadInput(f"examples must be a whole number of at least 1, not {examples!r}.")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise BadInput(f"seed must be a whole number from 0 to {2**32 - 1}, not {seed!r}.")
+    if metric != OWN and metric not in METRICS:
+        raise UnknownName("metric", metric, [OWN, *METRICS])
 
 
 def _built_in(name: str, model: "LensModel", examples: int, seed: int, metric: str) -> Task:
@@ -92,7 +102,8 @@ def _of_file(path: Path, model: "LensModel", examples: int, seed: int, metric: s
     advice = "See how its words are split in a page or an analysis that shows tokens, and choose others."
     found = _taken(path.name, iter(different), read, examples, advice)
     double = len(rows) - len(different)
-    note = f"{path.name} has {len(rows)} rows" + (f", of which {double} repeat others." if double else ".")
+    note = f"{path.name} has {counted(len(rows), 'row')}"
+    note += f", of which {double} repeat{'s' * (double == 1)} others." if double else "."
     return replace(found, model=model.name, metric="logit-diff" if metric == OWN else metric, note=note)
 
 
@@ -118,7 +129,8 @@ def _taken(name: str, drafts: Iterator[Draft], read: Callable[[Draft], Example],
     made = len(kept) + dropped.total()
     if not kept:
         reasons = "; ".join(f"{count} because {why}" for why, count in sorted(dropped.items()))
-        raise BadInput(f"{name} has no example that can be used here. {made} were tried, left out: {reasons}. {advice}")
+        tried = f"{made} {'was' if made == 1 else 'were'} tried, left out: {reasons}."
+        raise BadInput(f"{name} has no example that can be used here. {tried} {advice}")
     return Task(name=name, model="", metric="", examples=tuple(kept), made=made, dropped=dict(sorted(dropped.items())))
 
 
