@@ -46,11 +46,6 @@ def test_another_seed_draws_others_and_the_same_the_same():
     assert not torch.equal(habits(model, seed=1).contribution, habits(model, seed=2).contribution)
 
 
-def test_where_nothing_is_above_the_threshold_nothing_is_on_a_route():
-    found = habits(tiny_model("gpt2"), threshold=1.0)
-    assert not found.kept.any() and not found.contribution.any() and not found.edges.any()
-
-
 def planted(n_units=20, each=4, seed=0):
     random = torch.Generator().manual_seed(seed)
     unit = torch.arange(n_units).repeat_interleave(each)
@@ -115,6 +110,21 @@ def test_parts_of_speech_of_the_token_and_of_the_next():
     assert found.n_apart == found.n_predictions - 36 == 15
     assert len(found.groups_frame()) == 2 * len(found.parts)
     assert workbench.routes_corpus(model, tagged(), by="group", positions=100, draws=20).groups == ("x", "y")
+
+
+def test_a_threshold_that_leaves_no_prediction_a_route_is_a_sentence():
+    model = tiny_model("gpt2")
+    with pytest.raises(workbench.BadInput, match="threshold of 1: no part .* any of the 2 predictions.*0.04 is usual"):
+        habits(model, inputs=2, positions=1, threshold=1.0)
+    with pytest.raises(workbench.BadInput, match="no part of the last state of the one prediction"):
+        habits(model, inputs=1, positions=1, threshold=1.0)
+
+
+def test_one_is_not_said_as_many():
+    said = habits(tiny_model("gpt2"), inputs=1, positions=1).brief()[0]
+    assert said.startswith("1 prediction of 1 input, ")
+    said = habits(tiny_model("gpt2"), inputs=2, positions=1).brief()[0]
+    assert said.startswith("2 predictions of 2 inputs, ")
 
 
 def test_corpora_that_know_no_kinds_are_a_sentence():

@@ -52,12 +52,13 @@ def routes_corpus(
     Each prediction's route is traced as in `routes`; a part that always matters is on all of them. Groups are held
     against random ones: whole inputs are mixed where each input is of one group, else single predictions, which of one
     text are not independent. Groups of fewer than 5 predictions are left out. One forward pass an input, and
-    elementwise work for all positions that its routes reach.
+    elementwise work for all positions that its routes reach. A threshold that leaves no route an edge is refused.
     """
     drawn = corpus(texts, reads=model.reads, limit=inputs, seed=seed)
     _check_groups(drawn, by)
     how = Measure(norm=norm, drop=drop)
     found = list(predictions(model, drawn, how, by=by, positions=positions, threshold=threshold, seed=seed))
+    _check_kept(found, threshold)
     numbers = torch.stack([_flat(one) for one in found])  # (prediction, part)
     counted = Counter(one.group for one in found if one.group)
     names = tuple(sorted(name for name, n in counted.items() if n >= FEWEST))
@@ -87,6 +88,15 @@ def routes_corpus(
         n_apart=len(found) - len(mine) if by != "none" else 0,
         notes=tuple(filter(None, notes)),
     )
+
+
+def _check_kept(found: Sequence[Prediction], threshold: float) -> None:
+    if not any(one.edges for one in found):
+        several = f"any of the {len(found)} predictions" if len(found) > 1 else "the one prediction"
+        raise BadInput(
+            f"Nothing is left at a threshold of {threshold:g}: no part of the last state of {several} has a share above"
+            " it. Give a lower threshold; 0.04 is usual."
+        )
 
 
 def _flat(one: Prediction) -> Float[Tensor, "part"]:
