@@ -1,6 +1,8 @@
 """Routes against blocks taken apart by hand, plain searches, planted heads and weights of zero."""
 
 import json
+import re
+from dataclasses import replace
 from functools import cache
 
 import networkx as nx
@@ -285,6 +287,23 @@ def test_a_threshold_that_leaves_nothing_is_a_sentence():
     ) as e:
         workbench.routes(tiny_model("gpt2"), "abc", threshold=1.0)
     assert "Give a threshold below that" in str(e.value)
+
+
+def test_one_edge_is_not_said_as_many():
+    found = workbench.routes(tiny_model("gpt2"), "abc")
+    values = sorted(found.held, reverse=True)
+    for n, said in ((1, "1 edge above .* leads down to none of 4 tokens"), (3, "3 edges above .* lead down to ")):
+        between = next(t for t in values if len(found.edges_frame(t)) == n)
+        few = replace(found, threshold=between)
+        assert re.search(said, few.brief()[0]), few.brief()[0]
+        assert f": {n} edge{'s' * (n > 1)} above" in few.figure().layout.title.text
+
+
+def test_a_terminal_shows_the_strongest_edges():
+    found = workbench.routes(tiny_model("gpt2"), "abcabcabc", threshold=0.001)
+    table = found.brief()[1]
+    strongest = found.edges_frame().query("kind == 'attention'")["contribution"].sort_values(ascending=False)
+    assert len(strongest) > 20 and table["contribution"].tolist() == strongest[:20].tolist()
 
 
 def test_what_was_not_computed_is_a_sentence():

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from workbench.analyses.circuits.route_result import Routes
 
 
+def plural(n: int, thing: str) -> str:
+    """1 edge, 2 edges."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
 def edges(parts: "pd.DataFrame") -> "pd.DataFrame":
     """See `Routes.edges_frame`; `parts` are rows of `Routes.route`."""
     ordered = parts.query("kind != 'bias'").sort_values("share", ascending=False, kind="stable")

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import plots
+from workbench.analyses.circuits.route_frames import plural
 from workbench.results import Result
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class RouteHabits(Result, kind="routes-corpus"):
             value="kept",
             hover=["part", "contribution"],
             limits=(0.0, 1.0),
-            title=f"on the route of what share of {self.n_predictions} predictions",
+            title=f"on the route of what share of {plural(self.n_predictions, 'prediction')}",
         )
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
@@ -120,14 +121,17 @@ class RouteHabits(Result, kind="routes-corpus"):
         frame = self.to_frame().sort_values(["kept", "contribution"], ascending=False, kind="stable", ignore_index=True)
         always = frame.query(f"kept >= {ALWAYS}")["part"].tolist()
         shown = f"{', '.join(always[:12])}{' ...' if len(always) > 12 else ''}" if always else "none"
+        mean = f"{self.edges.float().mean():.0f}"
         lines = [
-            f"{self.n_predictions} predictions of {self.n_inputs} inputs, {self.edges.float().mean():.0f} edges each"
-            f" above {self.threshold:g}. On at least {ALWAYS:.0%} of routes: {shown}."
+            f"{plural(self.n_predictions, 'prediction')} of {plural(self.n_inputs, 'input')},"
+            f" {mean} {'edge' if mean == '1' else 'edges'} each above {self.threshold:g}."
+            f" On at least {ALWAYS:.0%} of routes: {shown}."
         ]
         if self.groups:
             own = self.specialised_frame()
             counts = ", ".join(f"{g} {n}" for g, n in zip(self.groups, self.group_counts.tolist(), strict=True))
-            lines.append(f"By {self.by}: {counts}; {len(own)} parts of a group differ from the rest (p <= {SURE:g}).")
+            differ = f"{plural(len(own), 'part')} of a group {'differs' if len(own) == 1 else 'differ'} from the rest"
+            lines.append(f"By {self.by}: {counts}; {differ} (p <= {SURE:g}).")
             columns = own.head(8)[["group", "part", "difference", "p"]].itertuples(index=False, name=None)
             lines += [f"{group}: {part} {difference:+.3f} (p {p:.3f})" for group, part, difference, p in columns]
         return "  \n".join((*lines, *self.notes)), frame

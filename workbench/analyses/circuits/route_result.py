@@ -212,23 +212,24 @@ class Routes(Result, kind="routes"):
         lines, marks = route_export.drawn(self, threshold)
         answer = "" if self.answer is None else f" to {self.answer!r}"
         count = len(self.edges_frame(threshold))
-        title = f"route{answer} at position {self.position}: {count} edges above {threshold:g}"
+        title = f"route{answer} at position {self.position}: {route_frames.plural(count, 'edge')} above {threshold:g}"
         return plots.route_graph(lines, marks, tokens=self.tokens, title=title)
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
-        """How many edges are on the route, and the edges, the strongest first."""
+        """How many edges are on the route, and those of attention, the strongest first, 20 at most."""
         edges = self.edges_frame()
         tokens = int(self.states()[0].sum())
         what = "" if self.answer is None else f" ({self.answer!r} with probability {self.probability:.2f})"
         said = (
-            f"Position {self.position}{what}: {len(edges)} edges above {self.threshold:g} lead down to {tokens} of"
-            f" {len(self.tokens)} tokens. Shares are proximities ({self.norm}), not causes."
+            f"Position {self.position}{what}: {route_frames.plural(len(edges), 'edge')} above {self.threshold:g}"
+            f" {'leads' if len(edges) == 1 else 'lead'} down to {tokens if tokens else 'none'} of"
+            f" {route_frames.plural(len(self.tokens), 'token')}. Shares are proximities ({self.norm}), not causes."
         )
         attention = edges.query("kind == 'attention'").copy()
         attention.insert(3, "query_token", [self.tokens[i] for i in attention["query"]])
         attention.insert(5, "key_token", [self.tokens[i] for i in attention["key"]])
         ordered = attention.sort_values("contribution", ascending=False, kind="stable", ignore_index=True)
-        return said, ordered.drop(columns="kind")
+        return said, ordered.drop(columns="kind").head(20)
 
     def to_networkx(self, threshold: float | None = None) -> "nx.MultiDiGraph":
         """The route as a graph: nodes X0_t (tokens), A l_t (after attention), M l_t (MLPs), I l_t (after the block)."""
