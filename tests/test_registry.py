@@ -12,7 +12,7 @@ import torch
 
 import workbench
 from workbench import BadInput, BrokenPlugin, MissingCapability, MissingSite, UnknownName, plots, registry
-from workbench.capabilities import CAPABILITIES
+from workbench.capabilities import CAPABILITIES, lacking
 from workbench.index import Entry, Index
 from workbench.registry import AttentionName, Head, Layer, Position, Prompt, Seed, Sites, Token, Within, analysis
 from workbench.testing import tiny_model
@@ -110,7 +110,8 @@ def test_the_registered_object_stays_callable_and_stamps(given, tiny):
         ({"flag": 1}, "flag must be true or false, not 1."),
         ({"name": 3}, "name must be text, not 3."),
         ({"mode": "c"}, "mode must be one of 'a', 'b', not 'c'."),
-        ({"modes": ("a", "c")}, "modes must be a list, each one of 'a', 'b', not 'c'."),
+        ({"modes": ("a", "c")}, "modes must be a list, each one of 'a', 'b'; one of its values is 'c'."),
+        ({"layers": (0, 1.5)}, "layers must be a list, each a whole number; one of its values is 1.5."),
         ({"token": 4}, "token must be text, or nothing, not 4."),
         ({"layers": 1}, "layers must be a list, each a whole number, not 1."),
         ({"layer": 2}, "layer must be from 0 to 1 for tiny:gpt2, not 2."),
@@ -281,3 +282,19 @@ def test_dropout_is_off_while_an_analysis_runs_and_each_part_is_left_as_it_was()
     assert torch.equal(found.entropy, quiet.entropy)
     assert model.module.training
     assert not model.module.get_submodule("lm_head").training
+
+
+@pytest.mark.parametrize(
+    ("missing", "what"),
+    [
+        ({"qk"}, "queries and keys"),
+        ({"causal", "qk"}, "causal attention and queries and keys"),
+        ({"causal", "pattern", "mlp"}, "causal attention, MLP neurons, and attention patterns"),
+        (
+            {"causal", "one-stack", "pattern"},
+            "causal attention; one stack of blocks, a decoder or an encoder; and attention patterns",
+        ),
+    ],
+)
+def test_what_is_lacking_is_a_readable_list(missing, what):
+    assert lacking("x", "tiny:vit", missing).startswith(f"x needs {what}, which tiny:vit does not have.")

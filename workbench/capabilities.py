@@ -29,8 +29,16 @@ CAPABILITIES: dict[str, tuple[str, tuple[str, ...]]] = {
 def lacking(who: str, model: str, missing: Iterable[str]) -> str:
     """The sentence that says what `model` lacks for `who`, and where to find it."""
     missing = sorted(missing)
-    what = " and ".join(CAPABILITIES[m][0] if m in CAPABILITIES else m for m in missing)
+    what = _listed([CAPABILITIES[m][0] if m in CAPABILITIES else m for m in missing])
     candidates = [CAPABILITIES[m][1] for m in missing if m in CAPABILITIES]
     common = [name for name in candidates[0] if all(name in c for c in candidates)] if candidates else []
     hint = f" Try {' or '.join(common)}." if common else ""
     return f"{who} needs {what}, which {model} does not have.{hint}"
+
+
+def _listed(things: list[str]) -> str:
+    """Things in a row with "and" before the last; semicolons between more than two that have commas of their own."""
+    if len(things) < 3:
+        return " and ".join(things)
+    between = ";" if any("," in thing for thing in things) else ","
+    return f"{between} ".join(things[:-1]) + f"{between} and {things[-1]}"

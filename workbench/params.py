@@ -111,6 +111,8 @@ class Param:
         cast = _cast(value, wanted)
         bad_choice = self.choices and cast not in self.choices
         if cast is _WRONG or bad_choice or (self.within and not self.within.low <= cast <= self.within.high):
+            if self.type is tuple:
+                raise BadInput(f"{self.name} must be {self.allowed}; one of its values is {_short(value)}.")
             raise self._wrong(value)
         return cast
 
