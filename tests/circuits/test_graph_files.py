@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from importlib.metadata import version
 
 import networkx
 import pytest
@@ -186,13 +187,52 @@ def test_paths_in_networkx_are_those_of_the_model(sizes):
 @shapes
 def test_node_link_is_what_networkx_reads(sizes):
     graph = drawn(sizes)
-    read = networkx.node_link_graph(json.loads(json.dumps(graph.to_node_link())), edges="links")
     made = graph.to_networkx()
-    assert len(graph.to_node_link()["links"]) == made.number_of_edges()
-    assert read.nodes(data=True) == made.nodes(data=True)
-    assert sorted(read.edges(keys=True)) == sorted(made.edges(keys=True))
-    for u, v, key in made.edges(keys=True):
-        assert read.edges[u, v, key] == made.edges[u, v, key]
+    assert len(graph.to_node_link()["edges"]) == made.number_of_edges()
+    for read in (
+        networkx.node_link_graph(json.loads(json.dumps(graph.to_node_link())), edges="edges"),
+        networkx.node_link_graph(json.loads(json.dumps(graph.to_node_link(edges="links"))), edges="links"),
+    ):
+        assert read.nodes(data=True) == made.nodes(data=True)
+        assert sorted(read.edges(keys=True)) == sorted(made.edges(keys=True))
+        for u, v, key in made.edges(keys=True):
+            assert read.edges[u, v, key] == made.edges[u, v, key]
+    if tuple(map(int, version("networkx").split(".")[:2])) >= (3, 6):
+        assert networkx.utils.graphs_equal(networkx.node_link_graph(graph.to_node_link()), made)
+
+
+@shapes
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
+def test_node_link_is_read_back(sizes, dtype, tmp_path):
+    graph = drawn(sizes, dtype=dtype)
+    path = tmp_path / "node-link.json"
+    path.write_text(json.dumps(graph.to_node_link(all_edges=True)))
+    assert_same(CircuitGraph.load(path), graph)
+    through = networkx.node_link_data(graph.to_networkx(all_edges=True), edges="links")
+    assert_same(CircuitGraph.from_json(json.dumps(through)), graph)
+    alone = CircuitGraph.from_json(json.dumps(graph.to_node_link()))  # the kept edges, with their scores
+    assert_same(alone, graph.with_(scores=graph.scores.masked_fill(~graph.kept, math.nan)))
+    assert_same(CircuitGraph.from_json(json.dumps(circuit_graph(**sizes).to_node_link())), circuit_graph(**sizes))
+
+
+def test_an_edge_taken_away_elsewhere_is_not_kept():
+    made = circuit_graph(n_layers=1, n_heads=2).to_networkx()
+    made.remove_edge("input", "m0", key="m0")
+    read = CircuitGraph.from_json(json.dumps(networkx.node_link_data(made, edges="edges")))
+    assert read.n_kept == read.n_edges - 1
+    assert not read.kept[read.edge("input->m0")]
+
+
+def test_node_link_of_something_else_is_a_sentence():
+    other = networkx.node_link_data(networkx.path_graph(3, networkx.DiGraph), edges="edges")
+    with pytest.raises(BadFile, match="it has nodes and edges without the sizes of the model, which to_node_link"):
+        CircuitGraph.from_json(json.dumps(other))
+    damaged = drawn(SIZES[0]).to_node_link()
+    damaged["graph"]["workbench-circuit"] = damaged["graph"]["workbench-circuit"][:-9]
+    with pytest.raises(BadFile, match="no usable circuit graph"):
+        CircuitGraph.from_json(json.dumps(damaged))
+    with pytest.raises(BadInput, match="'edges' or 'links', not 'nodes'"):
+        drawn(SIZES[0]).to_node_link(edges="nodes")
 
 
 @shapes

@@ -317,7 +317,7 @@ class CircuitGraph:
 
     @staticmethod
     def from_json(text: str | bytes) -> "CircuitGraph":
-        """A graph out of what `to_json` or `to_eap` gave; anything else is a `BadFile` that says what is wrong."""
+        """A graph from what `to_json`, `to_eap` or `to_node_link` gave; a `BadFile` says what is wrong with others."""
         from workbench.circuits.graph_json import from_json
 
         return from_json(text)
@@ -330,7 +330,7 @@ class CircuitGraph:
 
     @staticmethod
     def load(path: str | PathLike[str]) -> "CircuitGraph":
-        """Read what `save` wrote, or a file in EAP-IG's form."""
+        """Read what `save` wrote, or a file in EAP-IG's form or with what `to_node_link` gave."""
         from workbench.circuits.graph_json import load
 
         return load(path)
@@ -341,11 +341,15 @@ class CircuitGraph:
 
         return to_networkx(self, all_edges=all_edges)
 
-    def to_node_link(self, *, all_edges: bool = False) -> dict[str, Any]:
-        """As nodes and links that D3 and `networkx.node_link_graph(..., edges="links")` read."""
+    def to_node_link(self, *, all_edges: bool = False, edges: str = "edges") -> dict[str, Any]:
+        """As nodes and edges that `networkx.node_link_graph` reads from 3.6 on, and `from_json` reads back.
+
+        Scores of edges that are not kept are in it with `all_edges` alone. D3, and networkx before 3.6, look for edges
+        under another key: `edges="links"`.
+        """
         from workbench.circuits.graph_networks import to_node_link
 
-        return to_node_link(self, all_edges=all_edges)
+        return to_node_link(self, all_edges=all_edges, edges=edges)
 
     def to_graphml(self, path: str | PathLike[str], *, all_edges: bool = False) -> Path:
         """Write a GraphML file, which Gephi, yEd, Cytoscape and networkx read."""

@@ -44,15 +44,23 @@ WORDS = ("labels", "groups", "pinned", "about")
 
 def to_json(graph: CircuitGraph) -> str:
     """All of a graph as text."""
-    shape = {name: getattr(graph, name) for name in SHAPE}
     words = {name: getattr(graph, name) for name in WORDS}
-    double = graph.scores is not None and graph.scores.dtype == torch.float64
-    head = {"format": FORMAT, "version": VERSION, "model": graph.model, "shape": shape}
-    head["precision"] = "double" if double else "single"
     try:
-        return json.dumps({**head, "edges": _columns(graph), **words}, ensure_ascii=False, allow_nan=False)
+        return json.dumps({**_head(graph), "edges": _columns(graph), **words}, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise BadInput(f"What the graph says about itself cannot be written down: {error}.") from error
+
+
+def to_head(graph: CircuitGraph) -> str:
+    """All of a graph but its edges as text, in ASCII: what a form of nodes and edges cannot say."""
+    return json.dumps({**_head(graph), **{name: getattr(graph, name) for name in WORDS}}, allow_nan=False)
+
+
+def _head(graph: CircuitGraph) -> dict[str, Any]:
+    double = graph.scores is not None and graph.scores.dtype == torch.float64
+    shape = {name: getattr(graph, name) for name in SHAPE}
+    head = {"format": FORMAT, "version": VERSION, "model": graph.model, "shape": shape}
+    return {**head, "precision": "double" if double else "single"}
 
 
 def _columns(graph: CircuitGraph) -> dict[str, list[Any]]:
@@ -81,7 +89,7 @@ def plain_numbers(values: Tensor) -> list[float | None]:
 
 
 def load(path: str | PathLike[str]) -> CircuitGraph:
-    """The graph in a file, of our own form or EAP-IG's. Raises `BadFile` where there is none."""
+    """The graph in a file, of our own form, EAP-IG's or node-link. Raises `BadFile` where there is none."""
     path = Path(path)
     try:
         return from_json(path.read_bytes(), name=str(path))
@@ -92,23 +100,26 @@ def load(path: str | PathLike[str]) -> CircuitGraph:
 
 
 def from_json(text: str | bytes, *, name: str = "This text") -> CircuitGraph:
-    """The graph in a text, of our own form or EAP-IG's; `name` is what error messages call it."""
+    """The graph in a text, of our own form, EAP-IG's or node-link; `name` is what error messages call it."""
     try:
         data = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadFile(f"{name} is not JSON, or is damaged: {str(error)[:200]}.") from None
-    if isinstance(data, dict) and {"cfg", "nodes", "edges"} <= set(data):
+    keys = set(data) if isinstance(data, dict) else set()
+    if {"cfg", "nodes", "edges"} <= keys:
         from workbench.circuits.graph_eap import from_eap
 
         read = from_eap
-    elif isinstance(data, dict) and data.get("format") == FORMAT:
-        if data.get("version") != VERSION:
-            raise BadFile(
-                f"{name} is a circuit graph of version {str(data.get('version'))[:40]}; this workbench reads {VERSION}."
-            )
+    elif "format" in keys and data["format"] == FORMAT:
         read = _ours
+    elif "nodes" in keys and keys & {"edges", "links"}:
+        from workbench.circuits.graph_networks import from_node_link
+
+        read = from_node_link
     else:
-        raise BadFile(f"{name} is no circuit graph: it is neither in the form of this workbench nor in EAP-IG's.")
+        raise BadFile(
+            f"{name} is no circuit graph: it is neither in the form of this workbench nor in EAP-IG's, nor node-link."
+        )
     try:
         return read(data)
     except (BadInput, UnknownName) as error:
@@ -122,7 +133,10 @@ def _no_constant(word: str) -> float:
     raise ValueError(f"it holds {word}, which is no number")
 
 
-def _ours(data: Mapping[str, Any]) -> CircuitGraph:
+def from_head(data: Mapping[str, Any]) -> CircuitGraph:
+    """A graph without scores and kept edges, from what `to_head` wrote."""
+    if data.get("version") != VERSION:
+        raise BadInput(f"it has version {str(data.get('version'))[:40]}, and this workbench reads {VERSION}.")
     shape = data["shape"]
     if set(shape) != set(SHAPE):
         raise BadInput(f"its shape has other parts than expected: {', '.join(sorted(set(shape) ^ set(SHAPE)))[:200]}.")
@@ -134,7 +148,7 @@ def _ours(data: Mapping[str, Any]) -> CircuitGraph:
             raise BadInput(f"{key} is a list, not {shape[key]!r}.")
     if not all(isinstance(label, str) for label in shape["positions"]):
         raise BadInput("positions are told apart by texts.")
-    graph = CircuitGraph(
+    return CircuitGraph(
         **{**shape, "neurons": tuple(shape["neurons"]), "positions": tuple(shape["positions"])},
         model=data["model"],
         labels=data["labels"],
@@ -142,6 +156,10 @@ def _ours(data: Mapping[str, Any]) -> CircuitGraph:
         pinned=tuple(data["pinned"]),
         about=data["about"],
     )
+
+
+def _ours(data: Mapping[str, Any]) -> CircuitGraph:
+    graph = from_head(data)
     columns = data["edges"]
     expected = {"source", "slot", *(["pos"] if graph.positions else [])}
     if not expected <= set(columns) <= expected | {"score", "kept"}:

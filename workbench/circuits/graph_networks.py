@@ -6,13 +6,16 @@ the kind "part" lead on to each of these nodes. With positions every node stands
 join nodes at the position where the slot reads; what attention carries on from there is no edge of the graph.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.circuits.graph_data import CircuitGraph
+from workbench.circuits.graph_json import PRECISIONS, filled, from_head, to_head
 from workbench.circuits.graph_layout import HEAD, INPUT, LOGITS, MLP, K, Q, V
+from workbench.errors import BadInput
 from workbench.files import check_writable, write_atomically
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 KINDS = {INPUT: "input", HEAD: "head", MLP: "mlp", LOGITS: "logits"}
 LETTERS = {Q: "q", K: "k", V: "v"}
+SIZES_AND_WORDS = "workbench-circuit"
+"""Where the graph's sizes and words stand among its attributes, as JSON in a text, which GraphML can hold."""
 
 
 def to_networkx(graph: CircuitGraph, *, all_edges: bool = False) -> "networkx.MultiDiGraph":
@@ -34,15 +39,38 @@ def to_networkx(graph: CircuitGraph, *, all_edges: bool = False) -> "networkx.Mu
     return made
 
 
-def to_node_link(graph: CircuitGraph, *, all_edges: bool = False) -> dict[str, Any]:
-    """Nodes with an id, links with a source and a target."""
+def to_node_link(graph: CircuitGraph, *, all_edges: bool = False, edges: str = "edges") -> dict[str, Any]:
+    """Nodes with an id, edges with a source and a target; `edges` is the key that these stand under."""
+    if edges in ("directed", "multigraph", "graph", "nodes") or not edges:
+        raise BadInput(f"Edges stand under a key of their own, 'edges' or 'links', not {edges!r}.")
     return {
         "directed": True,
         "multigraph": True,
         "graph": _about(graph),
         "nodes": [{**data, "id": name} for name, data in _nodes(graph)],
-        "links": [{**data, "source": u, "target": v, "key": key} for u, v, key, data in _edges(graph, all_edges)],
+        edges: [{**data, "source": u, "target": v, "key": key} for u, v, key, data in _edges(graph, all_edges)],
     }
+
+
+def from_node_link(data: Mapping[str, Any]) -> CircuitGraph:
+    """The graph that such nodes and edges are of; edges that are gone are not kept."""
+    about = data.get("graph")
+    if not isinstance(about, dict) or SIZES_AND_WORDS not in about:
+        raise BadInput(
+            "it has nodes and edges without the sizes of the model, which to_node_link writes as"
+            f" {SIZES_AND_WORDS!r} in its part graph."
+        )
+    head = json.loads(about[SIZES_AND_WORDS])
+    graph = from_head(head)
+    rows = [row for row in data["edges" if "edges" in data else "links"] if row["kind"] == "edge"]
+    at = []
+    for row in rows:
+        source, behind, place = row["source"].partition("@")
+        at.append(graph.edge(f"{source}->{row['slot']}{behind}{place}"))
+    said = any("kept" in row for row in rows) or len(rows) < graph.n_edges
+    kept = [row.get("kept", True) for row in rows] if said else None
+    scores = [row.get("score") for row in rows] if any("score" in row for row in rows) else None
+    return filled(graph, at, scores, kept, PRECISIONS[head["precision"]])
 
 
 def to_graphml(graph: CircuitGraph, path: str | PathLike[str], *, all_edges: bool = False) -> Path:
@@ -57,7 +85,8 @@ def to_graphml(graph: CircuitGraph, path: str | PathLike[str], *, all_edges: boo
 
 
 def _about(graph: CircuitGraph) -> dict[str, Any]:
-    return {**graph.about, "model": graph.model, "n_edges": graph.n_edges, "n_kept": graph.n_kept}
+    counts = {"model": graph.model, "n_edges": graph.n_edges, "n_kept": graph.n_kept}
+    return {**graph.about, **counts, SIZES_AND_WORDS: to_head(graph)}
 
 
 def _nodes(graph: CircuitGraph) -> Iterator[tuple[str, dict[str, Any]]]:
