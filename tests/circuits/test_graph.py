@@ -1,12 +1,13 @@
 """Circuit graphs: counts as published and by brute force, names, and what is refused."""
 
+import json
 import math
 
 import pytest
 import torch
 
 import workbench
-from workbench import BadInput, MissingCapability, UnknownName, circuit_graph
+from workbench import BadInput, CircuitGraph, MissingCapability, UnknownName, circuit_graph
 
 SIZES = [
     {"n_layers": 1, "n_heads": 1},
@@ -219,6 +220,23 @@ def test_a_graph_of_another_model_is_refused_with_both_sizes(tiny):
         circuit_graph(tiny("gpt2")).check_for(tiny("neox"))
     with pytest.raises(BadInput, match="it has no MLPs, and the model has MLPs"):
         circuit_graph(n_layers=2, n_heads=2, mlps=False).check_for(tiny("gpt2"))
+
+
+def test_a_graph_of_equal_counts_fits_only_where_width_and_norms_do(tiny):
+    graph = circuit_graph(tiny("gpt2"))
+    again = CircuitGraph.from_json(graph.to_json())
+    assert (again.order, again.d_model) == ("pre", tiny("gpt2").d_model)
+    for one in (graph, again):
+        one.with_(model="another name").check_for(tiny("gpt2"))
+        with pytest.raises(BadInput, match="its blocks have their norms in the order 'pre', and the model's 'post'"):
+            one.check_for(tiny("roberta"))
+        with pytest.raises(BadInput, match="it has 24 dimensions, not"):
+            one.with_(d_model=24).check_for(tiny("gpt2"))
+    before = json.loads(graph.to_json())
+    del before["shape"]["order"]
+    CircuitGraph.from_json(json.dumps(before)).check_for(tiny("gpt2"))
+    with pytest.raises(BadInput, match="order is 'pre', 'post' or 'parallel'"):
+        graph.with_(order="side")
 
 
 def test_graphs_are_public_names():

@@ -301,8 +301,9 @@ def test_files_of_eap_ig_that_cannot_be_used(change, sentence):
 
 @pytest.mark.parametrize("sizes", [SIZES[1], SIZES[3], SIZES[4]], ids=str)
 def test_what_eap_ig_has_no_word_for_is_refused(sizes):
-    with pytest.raises(BadInput, match="EAP-IG's form has"):
+    with pytest.raises(BadInput, match="EAP-IG's form has") as caught:
         circuit_graph(**sizes).to_eap()
+    assert ('slots="query-head"' in str(caught.value)) == ("n_kv_heads" in sizes)
 
 
 def test_viewers_of_attribution_graphs_get_what_their_schema_asks_for():

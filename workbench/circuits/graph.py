@@ -76,6 +76,7 @@ def sizes_of(model: "LensModel") -> dict[str, Any]:
         "mlps": "mlp_out" in model.capabilities,
         "parallel": main.row.order == "parallel",
         "d_model": main.sizes.d_model,
+        "order": main.row.order,
     }
 
 

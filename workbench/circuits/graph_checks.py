@@ -22,6 +22,8 @@ def check_sizes(graph: Any) -> None:
     d_model = graph.d_model
     if not isinstance(d_model, int) or isinstance(d_model, bool) or d_model < 0:
         raise BadInput(f"d_model is a whole number, 0 where it is not known, and not {d_model!r}.")
+    if graph.order not in ("", "pre", "post", "parallel", "mixer"):
+        raise BadInput(f"order is 'pre', 'post' or 'parallel', or '' where it is not known, and not {graph.order!r}.")
     sources = 1 + graph.n_layers * (graph.n_heads + 1) + len(graph.neurons) * (graph.n_neurons or 0)
     cells = sources * (1 + graph.n_layers * (3 * graph.n_heads + 1)) * max(len(graph.positions), 1)
     if cells > MOST_CELLS:

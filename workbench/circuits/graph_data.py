@@ -50,6 +50,8 @@ class CircuitGraph:
     n_neurons: int = 0
     d_model: int = 0
     """Width of the stream; 0 where it is not known."""
+    order: str = ""
+    """Where blocks have their norms: "pre", "post" or "parallel", as the model's architecture says; "" if not known."""
     positions: tuple[str, ...] = ()
     """Labels of the positions, where edges are told apart by position."""
     scores: Float[Tensor, "*pos source slot"] | None = None
@@ -294,6 +296,11 @@ class CircuitGraph:
         if wrong := [f"{mine} {name}, not {its}" for name, (mine, its) in sizes.items() if mine != its]:
             whose = f" of {self.model}" if self.model else ""
             raise BadInput(f"This graph{whose} does not fit {model.name}: it has {'; '.join(wrong)}.")
+        if self.order and self.order != own["order"] and "parallel" not in (self.order, own["order"]):
+            raise BadInput(
+                f"This graph does not fit {model.name}: its blocks have their norms in the order {self.order!r}, and"
+                f" the model's {own['order']!r}."
+            )
         for name, yes, no in (
             ("mlps", "has MLPs", "has no MLPs"),
             ("parallel", "has attention and MLP side by side", "has the MLP behind attention"),

@@ -2,7 +2,8 @@
 
     {"format": "workbench-circuit", "version": 1, "model": "smollm2-135m",
      "shape": {"n_layers": 30, "n_heads": 9, "n_kv_heads": 3, "mlps": true, "parallel": false, "slots": "kv-head",
-               "neurons": [], "n_neurons": 0, "d_model": 576, "positions": []},
+               "neurons": [], "n_neurons": 0, "d_model": 576, "order": "pre",
+               "positions": []},
      "precision": "single",
      "edges": {"source": ["input", ...], "slot": ["a0.h0<q>", ...], "score": [0.25, null, ...], "kept": [true, ...]},
      "labels": {"a5.h1": "previous token"}, "groups": {"movers": ["a9.h9", "a9.h6"]}, "pinned": ["a5.h1"],
@@ -36,6 +37,7 @@ SHAPE = (
     "neurons",
     "n_neurons",
     "d_model",
+    "order",
     "positions",
 )
 PRECISIONS = {"single": torch.float32, "double": torch.float64}
@@ -137,7 +139,7 @@ def from_head(data: Mapping[str, Any]) -> CircuitGraph:
     """A graph without scores and kept edges, from what `to_head` wrote."""
     if data.get("version") != VERSION:
         raise BadInput(f"it has version {str(data.get('version'))[:40]}, and this workbench reads {VERSION}.")
-    shape = data["shape"]
+    shape = {"order": "", **data["shape"]}  # files of before have none
     if set(shape) != set(SHAPE):
         raise BadInput(f"its shape has other parts than expected: {', '.join(sorted(set(shape) ^ set(SHAPE)))[:200]}.")
     for key in ("mlps", "parallel"):
