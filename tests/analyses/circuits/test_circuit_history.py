@@ -230,3 +230,15 @@ def test_checkpoints_are_of_one_shape(tiny):
         workbench.circuit_history([0], lambda step: llama, "induction", circuit=other, **FEW)
     with pytest.raises(MissingCapability):
         workbench.circuit_history([0], lambda step: tiny("mamba"), "induction", **FEW)
+
+
+@pytest.mark.parametrize(("gives", "what"), [(None, "nothing"), ("micro", "str")])
+def test_what_is_no_model_is_said(gives, what):
+    with pytest.raises(BadInput, match=f"as workbench.load does; for step 1 it gave {what}."):
+        workbench.circuit_history([1], lambda step: gives)
+
+
+def test_a_circuit_of_another_width_is_refused():
+    other = workbench.circuit_graph(micro()).with_(d_model=999)
+    with pytest.raises(BadInput, match="it has 999 dimensions, not"):
+        workbench.circuit_history([100], checkpoint, circuit=other)

@@ -63,6 +63,11 @@ def circuit_history(
     one, shape, chosen, meta = circuit, None, None, {}
     for at in track([order[-1], *order[:-1]], label=f"checkpoints of {task}"):
         model = load(at)
+        if not isinstance(model, LensModel):
+            raise BadInput(
+                f"load must give the model of a checkpoint, as workbench.load does; for {unit} {at} it gave"
+                f" {'nothing' if model is None else type(model).__name__}."
+            )
         wiring = split(model, slots=slots)
         for graph in filter(None, (shape, one)):
             _same(graph, wiring, at)
@@ -131,9 +136,9 @@ def _checked(steps: Sequence[int], target: float, most: float, shares: Sequence[
 
 def _same(graph: CircuitGraph, wiring: Wiring, at: int) -> None:
     """Refuse a circuit that is not of this model's nodes and slots."""
+    graph.check_for(wiring.model)
     if (graph.sources, graph.slot_names) == (wiring.graph.sources, wiring.graph.slot_names):
         return
-    graph.check_for(wiring.model)
     raise BadInput(
         f"The circuit counts keys and values otherwise than the graph of {wiring.model.name} at {at}: give the slots it"
         ' was found with, slots="kv-head" or slots="query-head".'
