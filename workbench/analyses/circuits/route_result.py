@@ -30,8 +30,9 @@ THRESHOLDS = tuple(i / 100 for i in range(1, 11))
 class Routes(Result, kind="routes"):
     """Shares of all parts of the sums that a prediction came from, and the route that they make above a threshold.
 
-    Shares are as computed, over all parts of a sum: they are neither cut nor divided again. `route` gives the route of
-    any threshold from `floor` on, and `edges_frame` what it draws.
+    Shares are over all parts of a sum, neither cut nor divided again. A part that overshoots its sum or points against
+    it has 0 and not the tiny least share, where any other part counts. `route` gives the route of any threshold from
+    `floor` on, and `edges_frame` what it draws.
     """
 
     tokens: tuple[str, ...]
@@ -90,7 +91,7 @@ class Routes(Result, kind="routes"):
             (self.head_edge_layer, self.head_edge_query), self.head_edge_weight, accumulate=True
         )
         others = self.residual + self.bias_attn + (self.mlp if self.parallel and self.mlp is not None else 0)
-        return (1 - kept - others).clamp(min=0).where(others > 0, 0.0)
+        return (1 - kept - others).clamp(min=0).where(others + kept > 0, 0.0)
 
     @cached_property
     def links(self) -> Links:

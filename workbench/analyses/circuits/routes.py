@@ -35,8 +35,9 @@ def routes(
     Each block's sums are taken apart: each head's look at each position, the stream before, the bias, the MLP. A part
     counts by how much shorter the sum is without it (`functional.attention_contributions`); from the last state down,
     parts above the threshold are followed. One forward pass, no second prompt. It is not causal: what points along the
-    sum counts, used later or not; what overshoots it counts nothing. In post-norm blocks the sum before its norm is
-    taken apart. Elementwise work of query * key * d_model for each head, at positions reached only unless `full`.
+    sum counts, used later or not; what overshoots it counts nothing, unless every part does. In post-norm blocks the
+    sum before its norm is taken apart. Elementwise work of query * key * d_model for each head, at positions reached
+    only unless `full`.
     """
     run = recorded(model, prompt)
     at = asked_position(run, position)
