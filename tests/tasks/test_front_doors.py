@@ -190,6 +190,7 @@ def test_numbers_for_programs(capsys, tiny):
         (["induction", "--model", "micro", "--metric", "x"], "No metric called 'x'"),
         (["--model", "micro", "--examples", "0"], "examples must be a whole number of at least 1, not 0."),
         (["--model", "micro", "--metric", "x"], "No metric called 'x'"),
+        (["--seed", "-1"], "seed must be a whole number from 0 to 4294967295, not -1."),
         (["--model", "micro", "--seed", "-1"], "seed must be a whole number from 0 to 4294967295, not -1."),
         (["induction", "--model", "micro", "--seed", "4294967296"], "seed must be a whole number from 0 to 4294967295"),
     ],

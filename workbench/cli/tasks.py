@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SHOWN = 3  # pairs of prompts
 ANSWERS = 6  # of a set
+DRAW = (64, 0, "task")  # examples, seed and metric unless others are asked for
 HEADER = ("task", "usable of tried", "metric", "clean", "corrupted", "accuracy", "top answer", "no gap", "does it")
 
 
@@ -29,10 +30,10 @@ def add_to(commands: Any) -> None:
     )
     tasks.add_argument("name", nargs="?", metavar="TASK", help="a task, or a table with clean, corrupted, target, foil")
     tasks.add_argument("--model", help=f"{load.NAMES} (default with TASK: {load.DEFAULT})")
-    tasks.add_argument("--examples", type=int, default=64, metavar="N", help="how many examples (default: 64)")
-    tasks.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draw (default: 0)")
+    tasks.add_argument("--examples", type=int, default=DRAW[0], metavar="N", help="how many examples (default: 64)")
+    tasks.add_argument("--seed", type=int, default=DRAW[1], metavar="N", help="seed of the draw (default: 0)")
     tasks.add_argument(
-        "--metric", default="task", help=literal("task (its own), logit-diff, prob-diff, log-prob or kl")
+        "--metric", default=DRAW[2], help=literal("task (its own), logit-diff, prob-diff, log-prob or kl")
     )
     tasks.add_argument("--json", action="store_true", help="print numbers and all examples as JSON")
     load.add_options(tasks)
@@ -42,6 +43,10 @@ def add_to(commands: Any) -> None:
 def _tasks(arguments: argparse.Namespace) -> int:
     from workbench.tasks import BUILTIN
 
+    if (arguments.examples, arguments.seed, arguments.metric) != DRAW:
+        from workbench.tasks.sources import check_draw
+
+        check_draw(arguments.examples, arguments.seed, arguments.metric)
     if arguments.name is None and arguments.model is None:
         rows = [(name, built_in.metric, built_in.about) for name, built_in in BUILTIN.items()]
         print(output.columns(rows, header=("name", "metric", "what it asks")))
@@ -68,10 +73,8 @@ def _tasks(arguments: argparse.Namespace) -> int:
 def _all(model: "LensModel", arguments: argparse.Namespace) -> int:
     from workbench.errors import BadInput
     from workbench.tasks import names
-    from workbench.tasks.sources import check_draw
 
     rows, found = [], {}
-    check_draw(arguments.examples, arguments.seed, arguments.metric)
     for name in names():
         try:
             task, doing = _measured(model, name, arguments)
