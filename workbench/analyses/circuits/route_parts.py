@@ -126,7 +126,8 @@ def attention_shares(run: Recorded, layer: int, at: Int[Tensor, "query"], how: M
     whole = _whole(run, layer, at)
     _check_sum(run, layer, mixed_vectors(pattern, values, w_o) + stacked.sum(1), whole)
     heads, rest = functional.attention_contributions(pattern, values, w_o, stacked, whole, norm=how.norm, drop=how.drop)
-    heads, rest = _without_least(heads, rest, functional.part_proximity(stacked, whole, norm=how.norm, drop=how.drop))
+    near = functional.part_proximity(stacked[:, :1], whole, norm=how.norm, drop=how.drop)
+    heads, rest = _without_least(heads, rest, near)
     return AttentionShares(
         heads=heads, residual=rest[:, 0], bias=rest[:, 1], mlp=rest[:, 2] if len(others) > 2 else None
     )
@@ -138,19 +139,19 @@ def mlp_shares(run: Recorded, layer: int, at: Int[Tensor, "query"], how: Measure
     whole = parts.sum(1)
     if run.model.main.row.order != "post":
         _check_sum(run, layer, whole, run.at(layer, "resid_post")[at])
-    shares = functional.part_contributions(parts, whole, norm=how.norm, drop=how.drop)
     near = functional.part_proximity(parts, whole, norm=how.norm, drop=how.drop)
+    shares = near / near.sum(-1, keepdim=True).clamp(min=1e-30)
     return _without_least(shares.new_zeros(0, len(at), 0), shares, near)[1]
 
 
 def _without_least(
-    heads: Float[Tensor, "head query key"], rest: Float[Tensor, "query part"], near: Float[Tensor, "query part"]
+    heads: Float[Tensor, "head query key"], rest: Float[Tensor, "query part"], near: Float[Tensor, "query known"]
 ) -> tuple[Float[Tensor, "head query key"], Float[Tensor, "query part"]]:
     """Shares with those of parts that count nothing set to 0: they have them only because proximity is at least `EPS`.
 
-    `near` are proximities of `rest`. Where no part of a sum counts, shares stay: all of them count alike.
+    `near` are proximities of the first of `rest`. Where no part of a sum counts, shares stay: all of them count alike.
     """
-    unit = rest.sum(-1) / near.sum(-1).clamp(min=EPS)  # share of a part with a proximity of 1
+    unit = rest[:, : near.shape[-1]].sum(-1) / near.sum(-1).clamp(min=EPS)  # share of a part with a proximity of 1
     least = unit * EPS * (1 + 1e-3)
     some = (heads > least[:, None]).any(-1).any(0) | (rest > least[:, None]).any(-1)
     least = least.where(some, 0.0)[:, None]
