@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from apps import exports, results, state, widgets
-from apps.subject import Subject, subject
+from apps.subject import Subject, of_many, subject
 from apps.text import plain
 from workbench.errors import BadInput
 
@@ -24,11 +24,14 @@ def page(name: str) -> None:
     from workbench import registry
     from workbench.index import index
 
-    entry = index().analyses[name]
-    seen = subject(entry.title, entry.summary)
+    entry, analysis = index().analyses[name], registry.get(name)
+    if analysis.prompt is None:
+        top = of_many(entry.title, entry.summary, lambda _: None, analysis=name)
+        seen = None if top is None else top[0]
+    else:
+        seen = subject(entry.title, entry.summary)
     if seen is None:
         return
-    analysis = registry.get(name)
     if sentence := analysis.why_not(seen.model):
         st.info(plain(sentence))
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ from workbench.models.adapters import adapt
 from workbench.models.lens_model import LensModel
 from workbench.models.micro.characters import CharacterTokenizer
 
+_MAKING = Lock()
 _BLOCKS = {"hidden_size": 16, "num_hidden_layers": 2}
 _HEADS = {"num_attention_heads": 2, "intermediate_size": 32}
 _IDS = {"vocab_size": 98, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
@@ -66,6 +68,11 @@ class TinyBoth:
 def _hf(
     model_class: str, config_class: str, processor: Callable[[], Any] = CharacterTokenizer, **sizes: Any
 ) -> LensModel:
+    with _MAKING:  # transformers imports its parts when they are named, which two threads at once may not
+        return _made(model_class, config_class, processor, sizes)
+
+
+def _made(model_class: str, config_class: str, processor: Callable[[], Any], sizes: dict[str, Any]) -> LensModel:
     import transformers
 
     generator_state = torch.get_rng_state()

@@ -122,7 +122,7 @@ def _run(analysis: "Analysis", arguments: argparse.Namespace) -> int:
             print(output.visible_text(line))
         print(output.table(table))
         if table.shape != frame.shape:
-            print(f"(of {len(frame)} numbers in all: --json or --csv prints them)")
+            print(f"(of {len(frame)} rows in all: --json or --csv prints them)")
     return 0
 
 

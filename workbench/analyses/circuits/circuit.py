@@ -58,6 +58,9 @@ class Circuit(Result, kind="circuit"):
     mlps: bool
     parallel: bool
     slots: str
+    d_model: int
+    norms: str
+    """Where blocks have their norms, as circuit graphs say it: pre, post or parallel."""
     scores: Float[Tensor, "source slot"]
     """By how much the metric drops when the edge carries the other prompt's write; NaN where there is no edge."""
     order: Int[Tensor, "edge"]
@@ -91,6 +94,8 @@ class Circuit(Result, kind="circuit"):
             mlps=self.mlps,
             parallel=self.parallel,
             slots="query-head" if self.slots == "query-head" else "kv-head",
+            d_model=self.d_model,
+            order=self.norms,
             scores=self.scores,
             model=str(self.meta.get("model", "")),
             about=about,
@@ -146,7 +151,13 @@ class Circuit(Result, kind="circuit"):
         return pd.DataFrame(columns)
 
     def figure(self) -> "go.Figure":
-        """Faithfulness against the number of edges, with edges in random order beside it."""
+        """Faithfulness against the share of edges, random order beside it; where it is undefined, sizes of scores."""
+        if bool(self.faithfulness.isnan().any()):
+            edges = self.to_frame().query("rank >= 0")
+            edges = edges.assign(place=edges["rank"] + 1, size=edges["score"].abs())
+            return plots.lines(
+                edges, x="place", y="size", log_x=True, title=f"{self.task}: sizes of scores, in the order taken"
+            )
         frame = self.curve_frame().rename(columns={"faithfulness": self.method})
         lines = [self.method, *([] if "random" not in frame else ["random"])]
         tidy = frame.melt(["share", "edges", "kept"], lines, var_name="edges by", value_name="faithfulness")
@@ -251,6 +262,8 @@ def circuit(
         mlps=wiring.graph.mlps,
         parallel=wiring.graph.parallel,
         slots=wiring.graph.slots,
+        d_model=wiring.graph.d_model,
+        norms=wiring.graph.order,
         scores=scores,
         order=order.cpu(),
         shares=tuple(shares),

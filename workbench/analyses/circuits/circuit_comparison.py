@@ -93,6 +93,8 @@ def circuit_comparison(
         mlps=graph.mlps,
         parallel=graph.parallel,
         slots=graph.slots,
+        d_model=graph.d_model,
+        norms=graph.order,
         scores=torch.stack(scores),
         rank=torch.stack([_ranks(order, scores[0]) for order in orders]),
         shares=tuple(shares),

@@ -40,6 +40,9 @@ class CircuitComparison(Result, kind="circuit-comparison"):
     mlps: bool
     parallel: bool
     slots: str
+    d_model: int
+    norms: str
+    """Where blocks have their norms, as circuit graphs say it: pre, post or parallel."""
     scores: Float[Tensor, "task source slot"]
     """By how much the metric drops without each edge; NaN where there is no edge, or no score for it."""
     rank: Int[Tensor, "task source slot"]
@@ -76,6 +79,8 @@ class CircuitComparison(Result, kind="circuit-comparison"):
             mlps=self.mlps,
             parallel=self.parallel,
             slots="query-head" if self.slots == "query-head" else "kv-head",
+            d_model=self.d_model,
+            order=self.norms,
             model=str(self.meta.get("model", "")),
         )
 
@@ -158,8 +163,8 @@ class CircuitComparison(Result, kind="circuit-comparison"):
         return pd.DataFrame(rows)
 
     def figure(self, *, of: Literal["faithfulness", "overlap"] = "faithfulness") -> "go.Figure":
-        """How faithful each circuit is to each task; or what the two share."""
-        if of == "overlap":
+        """How faithful each circuit is to each task; or what the two share, also where no task has a gap."""
+        if of == "overlap" or bool(self.faithfulness.isnan().all()):
             tidy = self.overlap_frame().melt(
                 "share", ["jaccard", "node_jaccard", "random_jaccard"], var_name="of", value_name="in common"
             )
