@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 import torch
+from xdist.scheduler import LoadFileScheduling
 
 from workbench.models.lens_model import LensModel
 from workbench.testing import FAMILIES, tiny_model
@@ -33,3 +34,18 @@ def family(request) -> str:
 def model(family, tiny) -> LensModel:
     """The tiny model of each family in turn."""
     return tiny(family)
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests on one worker, which makes its models once; the longest file in a piece for each analysis."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if not file.endswith("test_every_analysis.py"):
+            return file
+        return file + test.partition("[")[2].rpartition("-")[0]
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadfile`, as `make test` has it, the scheduler above."""
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None

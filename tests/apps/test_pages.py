@@ -8,12 +8,14 @@ from streamlit.testing.v1 import AppTest
 
 from apps.menu import OWN
 from apps.screens.qk_asked import PAGES as READ_MANY
+from workbench import registry
 from workbench.index import index
 
 MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 PROMPT = "the cat sat. the cat"
 NAMES = [*OWN, *(f"analysis-{name}" for name in index().analyses)]
-WITH_PROMPT = [name for name in NAMES if name not in (*READ_MANY, "qk_weights", "circuit")]
+PROMPTLESS = {f"analysis-{name}" for name in index().analyses if registry.get(name).prompt is None}
+WITH_PROMPT = [name for name in NAMES if name not in {*READ_MANY, "qk_weights", "circuit", *PROMPTLESS}]
 
 
 @pytest.fixture

@@ -33,9 +33,7 @@ _NO_GAP = 1e-6  # of the metrics' size: what rounding leaves
 @torch.no_grad()
 def causal_direction(
     model: LensModel,
-    task: Annotated[
-        TaskName, "Task whose clean and corrupted prompts the direction should tell apart"
-    ] = "gendered-pronoun",
+    task: Annotated[TaskName, "Task whose clean and corrupted prompts the direction should tell apart"] = "induction",
     *,
     layer: Annotated[
         Layer | None, "Block after which the stream is taken; none: the best of all, on the first half"
