@@ -5,6 +5,7 @@ kept carries what its source writes in this run, which follows from what that so
 edges kept is the clean run, none kept the other run.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -62,7 +63,7 @@ def run_circuit(
     return wiring.answers(last.flatten(0, 1), clean.position.repeat(len(mask)))
 
 
-class _Run:
+class _Run(ABC):
     """What a circuit's sources have written so far, and what its slots make of that."""
 
     def __init__(self, wiring: Wiring, clean: Record, other: Tensor, mask: Tensor, start: int) -> None:
@@ -71,17 +72,17 @@ class _Run:
         self.filler = clean.streams[start].repeat(self.n_circuits, 1, 1)
         self.values: Values
 
+    @abstractmethod
     def inputs(self, slots: slice) -> Float[Tensor, "slot rows pos d_model"]:
         """What some slots read, before any norm of theirs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wrote_heads(self, layer: Layer, z: Tensor) -> None:
         """Take note of what heads wrote."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wrote_mlp(self, layer: Layer, x: Tensor) -> None:
         """Take note of what the MLP wrote."""
-        raise NotImplementedError
 
     def slot(self, number: int) -> Float[Tensor, "circuit batch pos d_model"]:
         """What one slot reads."""
@@ -173,11 +174,9 @@ class _PostNorm(_Run):
 
     def __init__(self, wiring: Wiring, clean: Record, other: Tensor, mask: Tensor, start: int) -> None:
         super().__init__(wiring, clean, other, mask, start)
-        self.other, self.first = other, 0
+        self.other, self.first = other, wiring.layers[start - 1].slots["mlp"].stop if start else 0
         self.streams = self._chosen(0, clean.writes[0][None], 0)
-        for layer in wiring.layers[:start]:  # all of it kept, so all slots have the clean stream
-            self.first = layer.slots["mlp"].stop
-        if start:
+        if start:  # all before it is kept, so all slots have the clean stream
             self.streams = clean.streams[start].expand(wiring.n_slots - self.first, self.n_circuits, -1, -1, -1)
 
     def inputs(self, slots: slice) -> Tensor:
