@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import functional, plots, tasks
+from workbench.analyses.circuits.shape import Shape, shape_of
 from workbench.circuits.finding import Finder, Replace, Rule, found_scores, random_orders
 from workbench.circuits.graph import CircuitGraph, Slots
 from workbench.circuits.judging import Judged, circuits_of, judged, ordered_edges
@@ -31,7 +32,7 @@ SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Circuit(Result, kind="circuit"):
+class Circuit(Shape, Result, kind="circuit"):
     """Scores of all edges for one task, and how faithful circuits of growing size are."""
 
     task: str
@@ -52,15 +53,6 @@ class Circuit(Result, kind="circuit"):
     """Mean metric with no edge kept."""
     without_gap: int
     """Examples on which the whole model is no better than none of it; they are in the means all the same."""
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    mlps: bool
-    parallel: bool
-    slots: str
-    d_model: int
-    norms: str
-    """Where blocks have their norms, as circuit graphs say it: pre, post or parallel."""
     scores: Float[Tensor, "source slot"]
     """By how much the metric drops when the edge carries the other prompt's write; NaN where there is no edge."""
     order: Int[Tensor, "edge"]
@@ -87,19 +79,7 @@ class Circuit(Result, kind="circuit"):
     def graph(self) -> CircuitGraph:
         """The graph with the scores of all edges, and no edge chosen."""
         about = {"task": self.task, "metric": self.metric, "method": self.method, "replace": self.replace}
-        return CircuitGraph(
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            n_kv_heads=self.n_kv_heads,
-            mlps=self.mlps,
-            parallel=self.parallel,
-            slots="query-head" if self.slots == "query-head" else "kv-head",
-            d_model=self.d_model,
-            order=self.norms,
-            scores=self.scores,
-            model=str(self.meta.get("model", "")),
-            about=about,
-        )
+        return self.graph_with(scores=self.scores, model=str(self.meta.get("model", "")), about=about)
 
     def circuit(self, n: int) -> CircuitGraph:
         """The circuit of the first `n` edges, dead ends pruned; the model is not run."""
@@ -244,6 +224,7 @@ def circuit(
         left = f"{own:,} of {n_edges:,} edges" if own else "no edge; give a lower one"
         notes.append(f"At a threshold of {threshold:g} acdc leaves {left}.")
     return Circuit(
+        **vars(shape_of(wiring.graph)),
         task=chosen.name,
         metric=chosen.metric,
         method=method,
@@ -256,14 +237,6 @@ def circuit(
         clean=found.clean.mean().item(),
         corrupted=found.empty.mean().item(),
         without_gap=found.without_gap,
-        n_layers=wiring.graph.n_layers,
-        n_heads=wiring.graph.n_heads,
-        n_kv_heads=wiring.graph.n_kv_heads,
-        mlps=wiring.graph.mlps,
-        parallel=wiring.graph.parallel,
-        slots=wiring.graph.slots,
-        d_model=wiring.graph.d_model,
-        norms=wiring.graph.order,
         scores=scores,
         order=order.cpu(),
         shares=tuple(shares),

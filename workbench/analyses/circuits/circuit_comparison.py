@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench import functional, tasks
 from workbench.analyses.circuits.comparison_result import CircuitComparison
+from workbench.analyses.circuits.shape import shape_of
 from workbench.circuits.finding import Finder, Replace, Rule, found_scores, random_orders
 from workbench.circuits.graph import Slots
 from workbench.circuits.judging import Judged, circuits_of, judged, ordered_edges
@@ -78,6 +79,7 @@ def circuit_comparison(
     agreement = functional.score_agreement(*(x[graph.exists] for x in scores))
     jaccard = functional.jaccard(edges[:1].expand_as(edges), edges).float()  # (order, size), each beside the first
     return CircuitComparison(
+        **vars(shape_of(graph)),
         tasks=(chosen[0].name, chosen[1].name),
         metrics=(chosen[0].metric, chosen[1].metric),
         methods=methods,
@@ -87,14 +89,6 @@ def circuit_comparison(
         notes=_notes(chosen, runs),
         clean=torch.stack([run.clean.mean() for run in runs]).float(),
         corrupted=torch.stack([run.empty.mean() for run in runs]).float(),
-        n_layers=graph.n_layers,
-        n_heads=graph.n_heads,
-        n_kv_heads=graph.n_kv_heads,
-        mlps=graph.mlps,
-        parallel=graph.parallel,
-        slots=graph.slots,
-        d_model=graph.d_model,
-        norms=graph.order,
         scores=torch.stack(scores),
         rank=torch.stack([_ranks(order, scores[0]) for order in orders]),
         shares=tuple(shares),

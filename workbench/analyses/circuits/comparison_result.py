@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import functional, plots
+from workbench.analyses.circuits.shape import Shape
 from workbench.circuits.graph import CircuitGraph
 from workbench.errors import BadInput
 from workbench.results import Result
@@ -20,7 +21,7 @@ SIDES = ("both", "first", "second")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CircuitComparison(Result, kind="circuit-comparison"):
+class CircuitComparison(Shape, Result, kind="circuit-comparison"):
     """Two circuits of one model at the same sizes: shared edges and nodes, and each on the task of the other."""
 
     tasks: tuple[str, str]
@@ -34,15 +35,6 @@ class CircuitComparison(Result, kind="circuit-comparison"):
     """Mean metric of the whole model."""
     corrupted: Float[Tensor, "task"]
     """Mean metric with no edge kept."""
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    mlps: bool
-    parallel: bool
-    slots: str
-    d_model: int
-    norms: str
-    """Where blocks have their norms, as circuit graphs say it: pre, post or parallel."""
     scores: Float[Tensor, "task source slot"]
     """By how much the metric drops without each edge; NaN where there is no edge, or no score for it."""
     rank: Int[Tensor, "task source slot"]
@@ -72,17 +64,7 @@ class CircuitComparison(Result, kind="circuit-comparison"):
     @property
     def graph(self) -> CircuitGraph:
         """The graph, without scores."""
-        return CircuitGraph(
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            n_kv_heads=self.n_kv_heads,
-            mlps=self.mlps,
-            parallel=self.parallel,
-            slots="query-head" if self.slots == "query-head" else "kv-head",
-            d_model=self.d_model,
-            order=self.norms,
-            model=str(self.meta.get("model", "")),
-        )
+        return self.graph_with(model=str(self.meta.get("model", "")))
 
     def circuits(self, n: int) -> tuple[CircuitGraph, CircuitGraph]:
         """Both circuits of `n` edges, dead ends pruned; the model is not run."""
