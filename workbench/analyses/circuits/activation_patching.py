@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import plots, progress
+from workbench.analyses.circuits.patch_measured import Measured, measured
 from workbench.analyses.circuits.patch_pair import (
     Corrupted,
     Direction,
@@ -35,21 +36,10 @@ _BRIEF = 10  # patches that a terminal shows
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ActivationPatching(Result, kind="activation-patching"):
+class ActivationPatching(Measured, Result, kind="activation-patching"):
     """What each place of one run does to the answer of another."""
 
     sweep: str
-    direction: str
-    """denoise: the clean run's values in the corrupted run. noise: the other way round."""
-    target: str
-    """What is measured, in words: the logit of the answer less that of the foil."""
-    token: str
-    foil: str
-    """Empty where the model has one answer only."""
-    position: int
-    tokens: tuple[str, ...]
-    """Of the clean prompt, a label a position of the stack that is swept."""
-    corrupted_tokens: tuple[str, ...]
     sites: tuple[str, ...]
     """Of each layer that was swept."""
     layers: Int[Tensor, "layer"]
@@ -176,12 +166,12 @@ def activation_patching(
     into, _ = pair.into(direction)
     stack = model.stack_of(wanted[0])
     head_axis, pos_axis = axes_of(model, wanted[0])
-    tokens, corrupted_tokens = pair.tokens(stack)
+    asked = measured(pair, direction, stack)
     places = real_places(into, stack, into.values[wanted[0]].shape[pos_axis])
     if head_axis is not None and not each_position and not positions:
         at: list[int | None] = [None]
     else:
-        at = list(dict.fromkeys(checked_position(p, tokens) for p in positions) or range(len(tokens)))
+        at = list(dict.fromkeys(checked_position(p, asked.tokens) for p in positions) or range(len(asked.tokens)))
     heads: list[int | None] = [None] if head_axis is None else list(range(into.values[wanted[0]].shape[head_axis]))
     table = [(head, p) for head in heads for p in at]
     logits, n_run = _swept(
@@ -196,14 +186,8 @@ def activation_patching(
     value, probability = (part.view(shape).cpu() for part in logits)
     clean, other = pair.metrics
     return ActivationPatching(
+        **vars(asked),
         sweep=sweep,
-        direction=direction,
-        target=pair.target.text,
-        token=pair.answer,
-        foil=pair.foil,
-        position=pair.target.position,
-        tokens=tokens,
-        corrupted_tokens=corrupted_tokens,
         sites=wanted,
         layers=torch.tensor(layers),
         heads=torch.tensor([-1 if head is None else head for head in heads]),

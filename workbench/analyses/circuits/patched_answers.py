@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench import functional, plots
 from workbench.analyses.attribution.target import answers_of
+from workbench.analyses.circuits.patch_measured import Measured, measured
 from workbench.analyses.circuits.patch_pair import (
     Corrupted,
     Direction,
@@ -33,19 +34,11 @@ RUNS = ("clean", "patched", "corrupted")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PatchedAnswers(Result, kind="patched-answers"):
+class PatchedAnswers(Measured, Result, kind="patched-answers"):
     """The answers of the clean run, of the patched one, and of the corrupted one."""
 
     interventions: tuple[str, ...]
     """What was done, each in full: `editing(edits(model, interventions, source=...))` replays them."""
-    direction: str
-    """denoise: the corrupted run is patched. noise: the clean one is."""
-    target: str
-    token: str
-    foil: str
-    position: int
-    tokens: tuple[str, ...]
-    corrupted_tokens: tuple[str, ...]
     answers: tuple[str, ...]
     """The top answers of any of the three runs, the patched run's first."""
     log_probs: Float[Tensor, "3 answer"]
@@ -123,17 +116,10 @@ def patched_answers(
     shown = torch.tensor(list(dict.fromkeys(tops.flatten().tolist())), device=logits.device)
     values = pair.of(logits)
     named = [pair.target.answer, pair.target.foil]
-    tokens, corrupted_tokens = pair.tokens(model.main)
     effect = pair.effects(values[1:2], direction).item()
     return PatchedAnswers(
+        **vars(measured(pair, direction, model.main)),
         interventions=tuple(map(str, wanted)),
-        direction=direction,
-        target=pair.target.text,
-        token=pair.answer,
-        foil=pair.foil,
-        position=pair.target.position,
-        tokens=tokens,
-        corrupted_tokens=corrupted_tokens,
         answers=answer_texts(model, shown),
         log_probs=log_probs[:, shown].cpu(),
         ranks=functional.token_ranks(logits[:, None].expand(-1, len(shown), -1), shown.expand(3, -1)).cpu(),

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import plots, progress
+from workbench.analyses.circuits.patch_measured import Measured, measured
 from workbench.analyses.circuits.patch_pair import (
     Corrupted,
     Direction,
@@ -36,18 +37,9 @@ _BRIEF = 10  # senders that a terminal shows
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PathPatching(Result, kind="path-patching"):
+class PathPatching(Measured, Result, kind="path-patching"):
     """What each sender does to the answer through some receivers alone."""
 
-    direction: str
-    """denoise: the clean run's writes in the corrupted run. noise: the other way round."""
-    target: str
-    """What is measured, in words: the logit of the answer less that of the foil."""
-    token: str
-    foil: str
-    position: int
-    tokens: tuple[str, ...]
-    corrupted_tokens: tuple[str, ...]
     positions: Int[Tensor, "pos"]
     """Where senders' writes are exchanged; empty is everywhere."""
     receivers: tuple[str, ...]
@@ -168,8 +160,8 @@ def path_patching(
         )
     chosen = [*dict.fromkeys(graph.source_index(name) for name in senders)] or list(range(len(graph.sources)))
     pair = prompt_pair(model, prompt, corrupted, token=token, foil=foil, position=position)
-    tokens, corrupted_tokens = pair.tokens(model.main)
-    places = [checked_position(p, tokens) for p in positions]
+    asked = measured(pair, direction, model.main)
+    places = [checked_position(p, asked.tokens) for p in positions]
     base, other = _recorded(wiring, pair, direction)
     unchanged = pair.into(direction)[0].logits[None]
     value, probability, n_paths = _sent(
@@ -179,13 +171,7 @@ def path_patching(
     clean, corrupted_metric = pair.metrics
     names = tuple(graph.sources[i] for i in chosen)
     return PathPatching(
-        direction=direction,
-        target=pair.target.text,
-        token=pair.answer,
-        foil=pair.foil,
-        position=pair.target.position,
-        tokens=tokens,
-        corrupted_tokens=corrupted_tokens,
+        **vars(asked),
         positions=torch.tensor(places, dtype=torch.long),
         receivers=tuple(graph.slot_names[i] for i in slots),
         senders=names,
