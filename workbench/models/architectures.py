@@ -531,6 +531,21 @@ ATTENTION_ONLY = Stack(
     norm1="ln1",
 )
 
+SMALL_BARE = replace(
+    ATTENTION_ONLY,
+    places={
+        **ATTENTION_ONLY.places,
+        "resid_mid": "resid_pre + attn_out",
+        "mlp.pre": "mlp.W_in",
+        "mlp.post": "mlp.act",
+        "mlp_out": "mlp",
+    },
+    mlp=MlpRow(inner="mlp.W_in", outer="mlp.W_out", activation="mlp.act"),
+    ln_final=None,
+    norm1=None,
+)
+SMALL = replace(SMALL_BARE, ln_final="ln_final", norm1="ln1", norm2="ln2")
+
 OPT = replace(
     GPT2,
     blocks="decoder.layers",
@@ -630,6 +645,12 @@ _ARCH: dict[str, Architecture] = {
     "clip_vision_model": Architecture(stacks=(_one_tower(CLIP_VISION, "vision_model"),), reads="image"),
     "audio-spectrogram-transformer": Architecture(stacks=(VIT,), reads="audio"),
     "attention_only": Architecture(stacks=(ATTENTION_ONLY,), readout=("ln_final", "unembed")),
+    "workbench-small": Architecture(stacks=(SMALL,), readout=("ln_final", "unembed")),
+    "workbench-small-attention": Architecture(stacks=(ATTENTION_ONLY,), readout=("ln_final", "unembed")),
+    "workbench-small-bare": Architecture(stacks=(SMALL_BARE,), readout=("unembed",)),
+    "workbench-small-bare-attention": Architecture(
+        stacks=(replace(ATTENTION_ONLY, ln_final=None, norm1=None),), readout=("unembed",)
+    ),
     "mamba": Architecture(stacks=(MAMBA,), readout=("~norm_f", "lm_head")),
 }
 for _same_as_llama in ("mistral", "qwen2", "smollm3"):
@@ -653,4 +674,6 @@ def row_name(config: Any) -> str:
         return "gpt_neox_sequential"
     if kind == "t5" and getattr(config, "is_gated_act", False):
         return "t5_gated"
+    if kind == "workbench-small":
+        return f"{kind}{'' if config.norm else '-bare'}{'' if config.d_mlp else '-attention'}"
     return kind

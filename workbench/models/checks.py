@@ -115,6 +115,8 @@ def _sample(model: LensModel) -> dict[str, Tensor]:
     if "text" in model.capabilities and model.processor is None and model.reads == "text":
         return model.encode(torch.arange(2, 10)[None])
     text = SAMPLES[model.reads]
+    if model.reads == "text":
+        text = " ".join(text.split()[: model.n_ctx])
     return model.encode(f"{text} => {SENTENCE[:9]}" if model.main.side == "target" else text)
 
 

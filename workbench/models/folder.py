@@ -83,6 +83,9 @@ def check_finite(module: nn.Module) -> None:
 def _config(path: Path, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
+    from workbench.models.small import SmallConfig
+
+    AutoConfig.register(SmallConfig.model_type, SmallConfig, exist_ok=True)
     try:
         return AutoConfig.from_pretrained(path, **options)
     except ValueError as error:
@@ -96,7 +99,11 @@ def _config(path: Path, options: dict[str, Any]) -> Any:
 def _class(config: Any, path: Path, trust_remote_code: bool) -> Any:
     import transformers
 
+    from workbench.models.small import SmallTransformer
+
     names = config.architectures or []
+    if SmallTransformer.__name__ in names:
+        return SmallTransformer
     for name in names:
         if hasattr(transformers, name):
             return getattr(transformers, name)

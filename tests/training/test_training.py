@@ -1,0 +1,137 @@
+"""Training: a plain loop's numbers, cut off anywhere and gone on with to the same weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import workbench
+from workbench import training
+
+STEPS = 12
+
+
+def module() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.5), nn.Linear(5, 1))
+
+
+def loss(net: nn.Module, step: int) -> torch.Tensor:
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+    return (net(x) - x.sum(-1, keepdim=True)).square().mean()
+
+
+def adamw(parameters) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=0.05, weight_decay=0.1)
+
+
+def weights(net: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def by_hand(steps: int, seed: int = 3) -> torch.Tensor:
+    net = module().train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.05, weight_decay=0.1)
+    for step in range(steps):
+        torch.manual_seed(seed * 1_000_003 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.05 / (1 + step)
+        optimizer.zero_grad()
+        loss(net, step).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        optimizer.step()
+    return weights(net)
+
+
+def run(steps: int = STEPS, net: nn.Module | None = None, **options) -> training.Training:
+    options = {"seed": 3, "schedule": lambda step: 1 / (1 + step), "clip": 0.5, **options}
+    return training.train(net or module(), options.pop("loss", loss), steps=steps, optimizer=adamw, **options)
+
+
+def test_is_a_plain_loop():
+    assert torch.equal(weights(run().module), by_hand(STEPS))
+
+
+def test_the_global_generator_is_left_as_it_was():
+    net, before = module(), torch.get_rng_state()
+    run(net=net)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 11])
+def test_cut_off_and_gone_on_it_is_the_uninterrupted_training(tmp_path: Path, cut: int):
+    def stop(_label: str, done: int, _total: int | None) -> None:
+        if done == cut:
+            raise workbench.Stopped("enough")
+
+    measure = {"measure": lambda net, step: {"size": weights(net).norm().item()}, "measure_at": range(0, STEPS, 2)}
+    whole = run(**measure)
+    with pytest.raises(workbench.Stopped), workbench.reporting(stop):
+        run(folder=tmp_path, **measure)
+    resumed = run(folder=tmp_path, **measure)
+    assert torch.equal(weights(resumed.module), weights(whole.module))
+    assert resumed.history == whole.history
+    assert [row["step"] for row in whole.history] == [*range(0, STEPS, 2), STEPS]
+
+
+def test_killed_it_loses_only_what_came_after_the_last_state(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("workbench.training.loop.SUSPEND_EVERY", 0.0)
+
+    def dies(net: nn.Module, step: int) -> torch.Tensor:
+        if step == 7:
+            raise KeyboardInterrupt
+        return loss(net, step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder=tmp_path, loss=dies)
+    began = []
+
+    def told(net: nn.Module, step: int) -> torch.Tensor:
+        began.append(step)
+        return loss(net, step)
+
+    assert torch.equal(weights(run(folder=tmp_path, loss=told).module), by_hand(STEPS))
+    assert began[0] == 7
+
+
+def test_a_finished_training_is_not_done_again_and_can_be_gone_on_with(tmp_path: Path):
+    run(5, folder=tmp_path)
+    run(5, folder=tmp_path, loss=None)
+    assert torch.equal(weights(run(folder=tmp_path).module), by_hand(STEPS))
+
+
+def test_keeps_the_weights_of_chosen_steps_and_measures_without_dropout():
+    kept, modes = {}, []
+    run(
+        keep={0, 4},
+        save=lambda net, step: kept.update({step: weights(net)}),
+        measure=lambda net, step: modes.append(net.training) or {},
+        measure_at={2},
+    )
+    assert kept.keys() == {0, 4}
+    assert torch.equal(kept[4], by_hand(4))
+    assert modes == [False, False]
+
+
+def test_another_training_in_the_folder_is_a_sentence(tmp_path: Path):
+    run(5, folder=tmp_path, settings={"width": 5})
+    with pytest.raises(workbench.BadInput, match="width 5 instead of 6"):
+        run(folder=tmp_path, settings={"width": 6})
+    with pytest.raises(workbench.BadInput, match="seed 3 instead of 4"):
+        run(folder=tmp_path, settings={"width": 5}, seed=4)
+    with pytest.raises(workbench.BadInput, match="another model"):
+        run(folder=tmp_path, settings={"width": 5}, net=nn.Linear(3, 1))
+    with pytest.raises(workbench.BadInput, match="5 steps, more than 4"):
+        run(4, folder=tmp_path, settings={"width": 5})
+    (tmp_path / "training.safetensors").write_bytes(b"no such thing")
+    with pytest.raises(workbench.BadFile, match="Remove it to begin again"):
+        run(folder=tmp_path, settings={"width": 5})
+
+
+def test_a_diverged_training_says_so_and_keeps_the_last_sound_state(tmp_path: Path):
+    run(5, folder=tmp_path)
+    before = (tmp_path / "training.safetensors").read_bytes()
+    with pytest.raises(workbench.BadWeights, match="diverged"):
+        run(folder=tmp_path, loss=lambda net, step: loss(net, step) * torch.nan)
+    assert (tmp_path / "training.safetensors").read_bytes() == before

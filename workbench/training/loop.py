@@ -1,0 +1,120 @@
+"""`train`: a plain training loop that can be cut off at any moment and gives the same weights all the same."""
+
+import time
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench import progress
+from workbench.errors import BadInput, BadWeights, Stopped
+from workbench.training.state import Standing, resume, suspend
+
+SUSPEND_EVERY = 30.0
+"""Seconds between two states written to the folder: what a killed run loses at most."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Training:
+    """A module after its last update, and what was measured on the way."""
+
+    module: nn.Module
+    steps: int
+    history: tuple[Mapping[str, float], ...]
+    """What `measure` gave, each with its "step": how many updates were behind it."""
+
+
+def train(
+    module: nn.Module,
+    loss: Callable[[Any, int], Tensor],
+    *,
+    steps: int,
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+    seed: int = 0,
+    folder: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    schedule: Callable[[int], float] | None = None,
+    clip: float | None = None,
+    measure: Callable[[Any, int], Mapping[str, float]] | None = None,
+    measure_at: Container[int] = (),
+    keep: Container[int] = (),
+    save: Callable[[Any, int], None] | None = None,
+    label: str = "training",
+) -> Training:
+    """Train `module` where it is, and give it back with what was measured; cut off and called again, it goes on.
+
+    `loss(module, step)` makes the batch of a step and gives its loss: a function of the step alone (draw with a
+    generator of its own; dropout is seeded by `seed` and the step), so that a resumed training ends with the same
+    weights. `optimizer(parameters)` makes the optimizer; `schedule(step)` multiplies its learning rates; `clip` bounds
+    the norm of the gradient. In `folder` the state is kept every half minute, when it is stopped, and at the end, with
+    `settings`, which must be the same when it is resumed. `measure(module, step)` is recorded at the steps in
+    `measure_at` (a `range` or a set) and at the last; `save(module, step)` is called at those in `keep`. Step s means
+    after s updates: 0 is untrained. Raises `BadWeights` when the loss is no longer finite, `BadInput` for a folder of
+    another training.
+    """
+    if steps < 0:
+        raise BadInput(f"steps must be 0 or more, not {steps}.")
+    made = optimizer(module.parameters())
+    rates = [group["lr"] for group in made.param_groups]
+    folder, settings = None if folder is None else Path(folder), {"seed": seed, **(settings or {})}
+    standing = Standing()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        standing = resume(folder, module, made, settings)
+    if standing.step > steps:
+        raise BadInput(f"{folder} holds a training of {standing.step} steps, more than {steps}. Give another folder.")
+
+    def observe(step: int) -> None:
+        due = step in measure_at or step == steps
+        if measure is not None and due and not any(row["step"] == step for row in standing.history):
+            module.eval()
+            with torch.no_grad():
+                standing.history.append({"step": step, **measure(module, step)})
+            module.train()
+        if save is not None and step in keep:
+            save(module, step)
+
+    def write() -> None:
+        if folder is not None:
+            suspend(folder, module, made, standing, settings)
+
+    written, value = time.monotonic(), None
+    module.train()
+    try:
+        with torch.random.fork_rng(devices=None if torch.cuda.is_available() else []):
+            observe(standing.step)
+            for step in range(standing.step, steps):
+                torch.manual_seed((seed * 1_000_003 + step) % 2**63)
+                for group, rate in zip(made.param_groups, rates, strict=True):
+                    group["lr"] = rate if schedule is None else rate * schedule(step)
+                made.zero_grad(set_to_none=True)
+                value = loss(module, step)
+                value.backward()
+                if clip is not None:
+                    nn.utils.clip_grad_norm_(module.parameters(), clip)
+                made.step()
+                standing.step = step + 1
+                observe(step + 1)
+                progress.report(label, step + 1, steps)
+                if time.monotonic() - written > SUSPEND_EVERY:
+                    _check_finite(value, step)
+                    write()
+                    written = time.monotonic()
+    except Stopped:  # comes from a report of progress, where a step is whole
+        write()
+        raise
+    if value is not None:
+        _check_finite(value, steps - 1)
+    write()
+    return Training(module=module.eval(), steps=steps, history=tuple(standing.history))
+
+
+def _check_finite(value: Tensor, step: int) -> None:
+    if not torch.isfinite(value.detach()).all():
+        raise BadWeights(
+            f"The loss of step {step} is {value.item()}: the training has diverged. Nothing was written since it was"
+            " finite; try a smaller learning rate."
+        )
