@@ -4,7 +4,7 @@ import base64
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,8 +20,6 @@ from apps.views.token_table import Column, column_data
 from apps.views.token_table_colours import LEVELS, palette, shades
 from apps.views.token_table_data import layer_of, named, names_in, table_of
 from apps.views.token_table_figure import table_figure
-
-MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 
 
 def attention(steps: int, n: int, *, causal: bool = True) -> np.ndarray:
@@ -250,22 +248,9 @@ def test_methods_that_are_not_offered_are_refused():
 
 
 @pytest.fixture
-def at(monkeypatch) -> Callable[..., AppTest]:
-    """`at(page, **options)` is the app after its first run; the driver has no address bar, so the menu is told."""
-
-    def visit(name: str, **values: str) -> AppTest:
-        def choose(pages, **options):
-            (page,) = (page for section in pages.values() for page in section if page.url_path == name)
-            page._can_be_called = True
-            return page
-
-        monkeypatch.setattr("streamlit.navigation", choose)
-        app = AppTest.from_file(str(MAIN), default_timeout=120)
-        for key, value in {"model": "micro", "prompt": "the cat sat", **values}.items():
-            app.query_params[key] = value
-        return app.run()
-
-    return visit
+def at(at) -> Callable[..., AppTest]:
+    """The same, with a prompt."""
+    return partial(at, prompt="the cat sat")
 
 
 def address(app: AppTest) -> dict[str, str]:

@@ -21,7 +21,7 @@ from apps.views.circuit_marks import mark_of, slot_kind
 from apps.views.circuit_tables import beside_frames, edge_frame
 from apps.views.circuit_union import jaccard_of, union_of
 from apps.views.circuit_words import carried, cost_of, percent
-from tests.apps.test_pages import address, at as at
+from tests.apps.test_pages import address
 from workbench import circuit_graph
 from workbench.errors import BadFile, BadInput
 

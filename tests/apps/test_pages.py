@@ -1,7 +1,6 @@
 """Every page drawn by Streamlit's own test driver, without a browser."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -11,7 +10,6 @@ from apps.screens.qk_asked import PAGES as READ_MANY
 from workbench import registry
 from workbench.index import index
 
-MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 PROMPT = "the cat sat. the cat"
 NAMES = [*OWN, *(f"analysis-{name}" for name in index().analyses)]
 PROMPTLESS = {f"analysis-{name}" for name in index().analyses if registry.get(name).prompt is None}
@@ -19,21 +17,12 @@ WITH_PROMPT = [name for name in NAMES if name not in {*READ_MANY, "qk_weights", 
 
 
 @pytest.fixture
-def at(monkeypatch) -> Callable[..., AppTest]:
-    """`at(page, **options)` is the app after its first run; the driver has no address bar, so the menu is told."""
+def at(at) -> Callable[..., AppTest]:
+    """The same; pages that read many inputs read a few."""
 
     def visit(name: str, **values: str) -> AppTest:
-        def choose(pages, **options):
-            (page,) = (page for section in pages.values() for page in section if (page.url_path or "start") == name)
-            page._can_be_called = True
-            return page
-
-        monkeypatch.setattr("streamlit.navigation", choose)
-        app = AppTest.from_file(str(MAIN), default_timeout=120)
         few = {"inputs": "4", "points": "100"} if name in READ_MANY else {}
-        for key, value in {"model": "micro", **few, **values}.items():
-            app.query_params[key] = value
-        return app.run()
+        return at(name, **{**few, **values})
 
     return visit
 

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from apps.views.patch_map import MOST_ROWS, largest, map_data, map_of, positions
 from workbench.interventions import parse, to_json
 from workbench.testing import tiny_model
 
-MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 CLEAN, CORRUPTED = "the cat sat. the c", "the cot sat. the c"
 
 
@@ -132,20 +132,9 @@ def test_every_sweep_has_a_name():
 
 
 @pytest.fixture
-def at(monkeypatch):
-    def visit(**values: str) -> AppTest:
-        def choose(pages, **options):
-            (page,) = (page for section in pages.values() for page in section if page.url_path == "patching")
-            page._can_be_called = True
-            return page
-
-        monkeypatch.setattr("streamlit.navigation", choose)
-        app = AppTest.from_file(str(MAIN), default_timeout=120)
-        for key, value in {"model": "micro", **values}.items():
-            app.query_params[key] = value
-        return app.run()
-
-    return visit
+def at(at) -> Callable[..., AppTest]:
+    """`at(**options)` is the page after its first run."""
+    return partial(at, "patching")
 
 
 def said(app: AppTest) -> str:

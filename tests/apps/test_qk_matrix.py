@@ -3,9 +3,10 @@
 import base64
 import io
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,6 @@ from apps.views.qk_search import matching
 from apps.views.scatter_pictures import scatter_pictures, scatter_png, scatter_sheet, within_bytes
 from workbench.analyses.embedding.colourings import Colouring, colourings
 
-MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 FEW = {"inputs": "6", "points": "200"}
 LOOK = view.Look(colour="query or key", modulo=5, show="both", find="", exact=False, dark=False)
 
@@ -361,23 +361,10 @@ def test_layouts_of_all_heads():
 
 
 @pytest.fixture
-def at(monkeypatch, tmp_path):
-    """`at(page, **options)` is the app after its first run, on a few inputs and with a cache of its own."""
+def at(at, monkeypatch, tmp_path) -> Callable[..., AppTest]:
+    """`at(**options)` is the page after its first run, on a few inputs and with a cache of its own."""
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path))
-
-    def visit(name: str = "qk_matrix", **values: str) -> AppTest:
-        def choose(pages, **options):
-            (page,) = (page for section in pages.values() for page in section if (page.url_path or "start") == name)
-            page._can_be_called = True
-            return page
-
-        monkeypatch.setattr("streamlit.navigation", choose)
-        app = AppTest.from_file(str(MAIN), default_timeout=120)
-        for key, value in {"model": "micro", **FEW, **values}.items():
-            app.query_params[key] = value
-        return app.run()
-
-    return visit
+    return partial(at, "qk_matrix", **FEW)
 
 
 def address(app: AppTest) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,8 +16,6 @@ from apps.views.grid import by_score, in_place
 from apps.views.qk_weights_figures import eigenvalue_figure, layers_figure, product_figure, spectrum_figure
 from workbench.analyses.embedding.qk_weights import product_picture, product_pictures
 from workbench.testing import tiny_model
-
-MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 
 
 @pytest.fixture(scope="module")
@@ -135,22 +133,9 @@ def test_figures_draw_the_result(found, model):
 
 
 @pytest.fixture
-def at(monkeypatch) -> Callable[..., AppTest]:
+def at(at) -> Callable[..., AppTest]:
     """`at(**options)` is the page after its first run."""
-
-    def visit(**values: str) -> AppTest:
-        def choose(pages, **options):
-            (page,) = (page for section in pages.values() for page in section if page.url_path == "qk_weights")
-            page._can_be_called = True
-            return page
-
-        monkeypatch.setattr("streamlit.navigation", choose)
-        app = AppTest.from_file(str(MAIN), default_timeout=120)
-        for key, value in {"model": "micro", **values}.items():
-            app.query_params[key] = value
-        return app.run()
-
-    return visit
+    return partial(at, "qk_weights")
 
 
 def address(app: AppTest) -> dict[str, str]:
