@@ -158,15 +158,19 @@ def _profile(logits: Tensor, operation: str) -> Float[Tensor, "value c"]:
     """The mean of the logits over the pairs of each value of a + b (or a - b)."""
     n = len(logits)
     at = torch.arange(n, device=logits.device)
-    partner = (at[:, None] - at if operation == "add" else at - at[:, None]) % n  # (value, a): the b of each a
+    partner = _sign(operation) * (at[:, None] - at) % n  # (value, a): the b of each a
     return precise(logits)[at, partner].mean(1)
 
 
 def _values(n: int, operation: str, device: torch.device) -> Int[Tensor, "n n"]:
     at = torch.arange(n, device=device)
+    return (at[:, None] + _sign(operation) * at) % n
+
+
+def _sign(operation: str) -> int:
     if operation not in ("add", "subtract"):
         raise BadInput(f"What is done to the operands is 'add' or 'subtract', not {operation!r}.")
-    return (at[:, None] + at if operation == "add" else at[:, None] - at) % n
+    return 1 if operation == "add" else -1
 
 
 def _table(logits: Tensor, frequencies: Sequence[int]) -> tuple[int, list[int]]:
