@@ -99,6 +99,15 @@ def _task(p: "Param", start: Any, context: Context, key: str) -> Any:
     return st.selectbox(label_of(p), options, at, key=key, help=_help(p), placeholder=hint, accept_new_options=True)
 
 
+def _variable(p: "Param", start: Any, context: Context, key: str) -> Any:
+    from workbench.variables import names
+
+    options = list(dict.fromkeys([*names(), *([str(start)] if start else [])]))
+    at = options.index(str(start)) if start else 0
+    hint = "a name, 0-99, red,green,blue, the path of a file with one value a line, or ids:0-58"
+    return st.selectbox(label_of(p), options, at, key=key, help=_help(p), placeholder=hint, accept_new_options=True)
+
+
 def _line(p: "Param", start: Any, context: Context, key: str) -> Any:
     text = st.text_input(label_of(p), "" if start is None else str(start), key=key, help=_help(p))
     return None if text == "" and p.optional else text
@@ -214,6 +223,7 @@ _BY_KIND: dict[str, Widget] = {
     "prompt": _prompt,
     "corpus": _corpus,
     "task": _task,
+    "variable": _variable,
     "token": _token,
     "sites": _sites,
     "attention": _attention,

@@ -47,6 +47,7 @@ def example(name: str, family: str, prompt: str | None = None) -> dict:
         "prompt": prompt or example_input(family),
         "corpus": "example",
         "task": "induction",
+        "variable": "letters",
         "interventions": (site,),
         "sites": (site,),
         "layer": 0,
@@ -55,7 +56,7 @@ def example(name: str, family: str, prompt: str | None = None) -> dict:
         "seed": 0,
     }
     for p in registry.get(name).params:
-        if p.required or p.kind in ("interventions", "sites", "task"):
+        if p.required or p.kind in ("interventions", "sites", "task", "variable"):
             value = by_kind[p.kind]
             values[p.name] = (value,) if p.type is tuple and p.kind == "prompt" else value
             if p.kind == "prompt" and p is not registry.get(name).prompt and model.reads == "text":

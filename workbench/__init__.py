@@ -32,10 +32,13 @@ if TYPE_CHECKING:
         studies as studies,
         tasks as tasks,
         testing as testing,
+        variables as variables,
     )
     from workbench.activations import Activations as Activations, estimate as estimate
     from workbench.analyses.circuits.circuit_history import circuit_history as circuit_history
     from workbench.analyses.circuits.direction_steering import steering as steering
+    from workbench.analyses.fourier.filter_answers import filtered_answers as filtered_answers
+    from workbench.analyses.fourier.progress_history import progress_history as progress_history
     from workbench.capture import capture as capture
     from workbench.circuits.graph import circuit_graph as circuit_graph
     from workbench.circuits.graph_data import CircuitGraph as CircuitGraph
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
         TaskName as TaskName,
         Texts as Texts,
         Token as Token,
+        VariableName as VariableName,
         Within as Within,
         analysis as analysis,
         get as get,
@@ -86,6 +90,7 @@ if TYPE_CHECKING:
     from workbench.results import Result as Result, load_result as load_result
     from workbench.store import ActivationStore as ActivationStore
     from workbench.tasks import Task as Task, task as task
+    from workbench.variables import Variable as Variable, variable as variable
 
 __all__ = [
     "ANALYSES",
@@ -121,6 +126,8 @@ __all__ = [
     "Unavailable",
     "UnknownName",
     "UnsupportedModel",
+    "Variable",
+    "VariableName",
     "Within",
     "WorkbenchError",
     "adapt",
@@ -132,11 +139,13 @@ __all__ = [
     "corpus",
     "editing",
     "estimate",
+    "filtered_answers",
     "functional",
     "get",
     "load",
     "load_result",
     "plots",
+    "progress_history",
     "reading",
     "report",
     "reporting",
@@ -146,6 +155,8 @@ __all__ = [
     "tasks",
     "testing",
     "track",
+    "variable",
+    "variables",
     "write_figure",
 ]
 
@@ -153,6 +164,8 @@ _HOME = {
     "activations": ("Activations", "estimate"),
     "analyses.circuits.circuit_history": ("circuit_history",),
     "analyses.circuits.direction_steering": ("steering",),
+    "analyses.fourier.filter_answers": ("filtered_answers",),
+    "analyses.fourier.progress_history": ("progress_history",),
     "capture": ("capture",),
     "circuits.graph": ("circuit_graph",),
     "circuits.graph_data": ("CircuitGraph",),
@@ -172,11 +185,12 @@ _HOME = {
     "progress": ("report", "reporting", "track"),
     "registry": (
         "ANALYSES", "Analysis", "AttentionName", "Head", "Layer", "Position", "Prompt", "Seed", "Sites", "TaskName",
-        "Texts", "Token", "Within", "analysis", "get",
+        "Texts", "Token", "VariableName", "Within", "analysis", "get",
     ),
     "results": ("Result", "load_result"),
     "store": ("ActivationStore",),
     "tasks": ("Task", "task"),
+    "variables": ("Variable", "variable"),
 }  # fmt: skip
 _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOME.items() for name in names}
 

@@ -41,6 +41,8 @@ Texts = Annotated[Any, Kind("corpus")]
 """Many inputs: anything that `workbench.corpus` takes, such as "example", the path of a text file, or a list."""
 TaskName = Annotated[str, Kind("task")]
 """The name of a task, such as "ioi", or the path of a table of the user's own; `workbench tasks` lists the names."""
+VariableName = Annotated[str, Kind("variable")]
+"""A variable: a name such as "days", a range "0-99", a list "red,green,blue", the path of a list, or "ids:0-58"."""
 Token = Annotated[str | None, Kind("token")]
 """The text of one token of the model's vocabulary; None where the analysis chooses."""
 Sites = Annotated[tuple[str, ...], Kind("sites")]
@@ -72,8 +74,8 @@ class Param:
     default: Any
     help: str
     kind: str
-    """"prompt", "corpus", "task", "token", "sites", "attention", "layer", "head", "position", "seed", "choice", or the
-    type's."""
+    """"prompt", "corpus", "task", "variable", "token", "sites", "attention", "layer", "head", "position", "seed",
+    "choice", or the type's."""
     choices: tuple[Any, ...] = ()
     within: Within | None = None
     optional: bool = False
@@ -95,9 +97,9 @@ class Param:
             raise BadInput(f"{self.name} is missing: say what the model should read.")
         if self.kind == "corpus" and (value is None or value == "" or isinstance(value, int | float | bytes)):
             raise self._wrong(value)
-        if self.kind == "task" and hasattr(value, "__fspath__"):
+        if self.kind in ("task", "variable") and hasattr(value, "__fspath__"):
             value = str(value)
-        if self.kind == "task" and isinstance(value, str) and not value.strip():
+        if self.kind in ("task", "variable") and isinstance(value, str) and not value.strip():
             raise self._wrong(value)
         if self.type is tuple:
             if isinstance(value, str) and self.item is str:
@@ -126,6 +128,11 @@ class Param:
             what = "the name of a corpus ('example'), the path of a text file or a folder, or a list"
         elif self.kind == "task":
             what = "the name of a task ('ioi'; `workbench tasks` lists them) or the path of a table of your own"
+        elif self.kind == "variable":
+            what = (
+                "a variable: 'days' (`workbench variables` lists the names), a range '0-99', a list 'red,green,blue',"
+                " or the path of a text file with one value a line"
+            )
         elif self.choices:
             what = f"one of {', '.join(map(repr, self.choices))}"
         else:

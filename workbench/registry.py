@@ -27,6 +27,7 @@ from workbench.params import (
     TaskName as TaskName,
     Texts as Texts,
     Token as Token,
+    VariableName as VariableName,
     Within as Within,
     params_of,
 )

@@ -55,7 +55,7 @@ def _mute() -> None:
 
 def parser() -> Parser:
     """All commands. Builds in milliseconds: what is heavy is imported by the command that needs it."""
-    from workbench.cli import app, capture, models, run, study, tasks
+    from workbench.cli import app, capture, models, run, study, tasks, variables
 
     top = Parser(
         "workbench",
@@ -64,7 +64,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"workbench {own_version()}")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for module in (app, models, run, capture, tasks, study):
+    for module in (app, models, run, capture, tasks, variables, study):
         module.add_to(commands)
     return top
 

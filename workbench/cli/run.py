@@ -76,6 +76,10 @@ def _add(parser: Parser, p: "Param", *, path: bool) -> None:
         from workbench.tasks import names
 
         text += f": {', '.join(names())}, or a table of your own"
+    if p.kind == "variable":
+        from workbench.variables import names
+
+        text += f": {', '.join(names())}, 0-99, red,green,blue, a file with one value a line, or ids:0-58"
     if p.within:
         text += f", {p.within}"
     if not p.required and p.default not in (None, ()):

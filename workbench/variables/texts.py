@@ -1,0 +1,117 @@
+"""The values of a variable in a template, as tokens, and the position at which each is read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.errors import BadInput
+from workbench.inputs import tokenizer_of
+from workbench.variables.form import Variable
+
+if TYPE_CHECKING:
+    from workbench.models.lens_model import LensModel
+
+GAP = "{}"
+"""Where the value stands in a template."""
+Read = Literal["value", "last"]
+"""At the last token of the value, or at the last token of the template: its mask, where it has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """One value in the template."""
+
+    ids: tuple[int, ...]
+    """Token ids, special ones included."""
+    position: int
+    """Where it is read, counted from 0."""
+
+
+def placed(model: "LensModel", variable: Variable, template: str = GAP, read: Read = "value") -> tuple[Placed, ...]:
+    """Each value in the template, in tokens, with the position at which it is read.
+
+    A template holds {} once. A value at the very start of the text has a space before it where `variable.spaced`.
+    """
+    before, after = _parts(template)
+    if variable.by_id:
+        return tuple(_of_ids(model, variable, before, after, read))
+    texts = [f" {text}" if variable.spaced and not before else text for text in variable.texts]
+    return tuple(_of_text(model, text, before, after, read) for text in texts)
+
+
+def _parts(template: str) -> tuple[str, str]:
+    if not isinstance(template, str) or template.count(GAP) != 1:
+        raise BadInput(
+            f"A template holds {GAP} once, where the value stands, as in 'The day after {GAP} is'; got {template!r}."
+        )
+    before, _, after = template.partition(GAP)
+    return before, after
+
+
+def _of_text(model: "LensModel", value: str, before: str, after: str, read: Read) -> Placed:
+    tokenizer, text = tokenizer_of(model), before + value + after
+    if tokenizer is None:
+        raise BadInput(f"{model.name} was adapted without a tokenizer: give token ids, as in 'ids:0-58'.")
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is not None and unknown in _ids(tokenizer, value, special=False):
+        named = value.strip()
+        raise BadInput(f"The tokenizer of {model.name} does not know {named!r}: leave it out, or write it otherwise.")
+    row = _ids(tokenizer, text, special=True)
+    if read == "last":
+        return _fitting(model, row, _last(tokenizer, row))
+    return _fitting(model, row, _end(tokenizer, row, before + value, text, len(before), value))
+
+
+def _end(tokenizer: Any, row: list[int], head: str, text: str, start: int, value: str) -> int:
+    """The position of the last token that holds something of the value."""
+    if getattr(tokenizer, "is_fast", False):
+        spans = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        inside = [at for at, (low, high) in enumerate(spans) if low < len(head) and max(low, start) < high]
+        if inside:
+            return inside[-1]
+    else:
+        bare, whole = _ids(tokenizer, head, special=False), _ids(tokenizer, text, special=False)
+        lead = next((at for at in range(len(row)) if row[at : at + len(whole)] == whole), None)
+        if bare and lead is not None and whole[: len(bare)] == bare:
+            return lead + len(bare) - 1
+    raise BadInput(f"The tokens of {text!r} do not show where {value!r} ends. Choose another template or read 'last'.")
+
+
+def _last(tokenizer: Any, row: Sequence[int]) -> int:
+    """The position of the mask, else of the last token that is not special."""
+    mask = getattr(tokenizer, "mask_token_id", None)
+    if mask is not None and row.count(mask) == 1:
+        return row.index(mask)
+    special = set(getattr(tokenizer, "all_special_ids", None) or ())
+    return next((at for at in reversed(range(len(row))) if row[at] not in special), len(row) - 1)
+
+
+def _of_ids(model: "LensModel", variable: Variable, before: str, after: str, read: Read) -> Iterator[Placed]:
+    tokenizer = tokenizer_of(model)
+    if tokenizer is None and (before or after):
+        raise BadInput(f"{model.name} was adapted without a tokenizer, so its template can only be {GAP}.")
+    lead, end = ([], []) if tokenizer is None else _around(tokenizer)
+    head, tail = ([] if not text else _ids(tokenizer, text, special=False) for text in (before, after))
+    for number in variable.tokens().tolist():
+        row = [*lead, *head, number, *tail, *end]
+        at = len(lead) + len(head)
+        yield _fitting(model, row, at if read == "value" or not tail else at + len(tail))
+
+
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special ids that the tokenizer puts before and after a text."""
+    bare, whole = _ids(tokenizer, "a", special=False), _ids(tokenizer, "a", special=True)
+    at = next((at for at in range(len(whole)) if bare and whole[at : at + len(bare)] == bare), None)
+    return ([], []) if at is None else (whole[:at], whole[at + len(bare) :])
+
+
+def _fitting(model: "LensModel", row: list[int], at: int) -> Placed:
+    if model.n_ctx is not None and len(row) > model.n_ctx:
+        raise BadInput(
+            f"The template is {len(row)} tokens long with a value in it, and {model.name} reads {model.n_ctx}."
+        )
+    return Placed(ids=tuple(row), position=at)
+
+
+def _ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=special)["input_ids"])
