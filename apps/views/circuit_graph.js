@@ -1,5 +1,5 @@
 // A circuit that one can look around in: hover names and fades the rest, a click pins, arrows walk, zoom and pan.
-// The files circuit_places.js and circuit_picture.js stand above.
+// The files circuit_graph_places.js and circuit_graph_picture.js stand above.
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
   const show = () => graph(root, data, (value) => setTriggerValue("pin", value));

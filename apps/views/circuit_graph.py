@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from streamlit.components import v2
 
 from apps.text import short
 from apps.views.circuit_marks import Mark, mark_of, slot_kind
+from apps.views.component import component
 
 if TYPE_CHECKING:
     from workbench.circuits.graph_data import CircuitGraph
@@ -18,7 +15,6 @@ MOST = 1500
 """Edges a browser draws at once."""
 KINDS = ("query", "key", "value", "MLP", "logits", "head")
 """What edges are read into; the last where the slots of a head are one."""
-_SCRIPTS = ("circuit_places.js", "circuit_picture.js", "circuit_graph.js")
 _PARTS = 8  # edges that the browser can name of those that are drawn as one
 
 
@@ -49,7 +45,8 @@ class Drawing:
 
 def circuit_graph(drawing: Drawing, *, pinned: Sequence[str], key: str, on_pin: Callable[[], None]) -> Any:
     """Draw the circuit; a click leaves {"node", "more"} in `st.session_state[key].pin`, "more" when others stay."""
-    return _component()(key=key, data={**drawing.data, "pinned": list(pinned)}, on_pin_change=on_pin)
+    mount = component("circuit_graph", "places", "picture")
+    return mount(key=key, data={**drawing.data, "pinned": list(pinned)}, on_pin_change=on_pin)
 
 
 def drawn(
@@ -165,15 +162,3 @@ def _content(
 
 def _brief(value: float) -> float:
     return float(f"{value:.4g}")
-
-
-@cache
-def _sources() -> tuple[str, str]:
-    folder = Path(__file__).parent
-    style = "\n".join((folder / name).read_text("utf-8") for name in ("base.css", "circuit_graph.css"))
-    return "\n".join((folder / name).read_text("utf-8") for name in _SCRIPTS), style
-
-
-def _component() -> Callable[..., Any]:
-    script, style = _sources()
-    return v2.component("workbench_circuit_graph", html='<div class="root"></div>', css=style, js=script)

@@ -1,17 +1,4 @@
 // The layered graph of tokens: edges as wide as what they carry. Clicking a node explains it; clicking the input picks a source.
-const SPACE = "http://www.w3.org/2000/svg";
-const draw = (tag, attributes, text) => {
-  const node = document.createElementNS(SPACE, tag);
-  Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, String(value)));
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 const said = (value) => (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(1) : value.toFixed(3));
 const brief = (value) => (value >= 0.995 ? value.toFixed(1) : value >= 0.005 ? value.toFixed(2).slice(1) : value > 0 ? "<.01" : "0");
 const percent = (value) => (value > 0 && value < 0.005 ? "<1%" : `${Math.round(value * 100)}%`);

@@ -3,12 +3,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
   const { sprite, tiles, columns, scores, locked, chosen, rows, heads, names } = data;
   const picked = new Set(chosen);
-  const make = (tag, className, text) => {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
   // Each picture is cut out on a canvas of its own: pieces of a background would lose a row or column to rounding,
   // and the first column is where the sinks are.
   const sheet = sprite ? new Image() : null;

@@ -2,12 +2,6 @@
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
   const { columns, first, rows, palette, legend, locked } = data;
-  const make = (tag, className, text) => {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
   const float = make("div", "float");
   float.hidden = true;
   const scroller = make("div", "scroller");

@@ -1,12 +1,6 @@
 // Answers as rows: the clean run on the left, the corrupted one on the right, what is between them in the middle.
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".root");
-  const make = (tag, className, text) => {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
   const percent = (value) => {
     const part = 100 * value;
     return part > 0 && part < 0.001 ? "<0.001%" : `${part >= 99.95 || part === 0 ? part.toFixed(0) : part >= 0.095 ? part.toFixed(1) : part.toPrecision(1)}%`;

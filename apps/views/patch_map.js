@@ -1,10 +1,4 @@
 // Effects of patches on one canvas. Pointer and arrow keys say the numbers of a cell; a click or Enter reports its patch.
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const number = (value) => (Number.isNaN(value) ? "undefined" : String(Number(value.toPrecision(3)))).replace("-", "−");
 const GAP = 1;

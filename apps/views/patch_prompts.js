@@ -1,12 +1,6 @@
 // Two prompts, one column a position: what differs is marked, so is where the answer is read.
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".root");
-  const make = (tag, className, text) => {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
   const patched = new Set(data.patched);
   const table = make("table", "pair"), body = make("tbody");
   const head = make("tr");

@@ -1,12 +1,6 @@
 // What the colours of points mean: a swatch for each category, or a bar for a scale. Names come as text, never as HTML.
 export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".root");
-  const make = (tag, className, text) => {
-    const node = document.createElement(tag);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  };
   const parts = [make("div", "title", data.title)];
   if (data.bar) {
     const bar = make("div", "bar");

@@ -1,11 +1,5 @@
 // One head's queries and keys as points: hover, lasso, isolate, colour and turn them. All of that happens here at once;
 // the server is told afterwards, for the address and for what it shows beside. The other qk_scatter files stand above.
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 const said = (value) => (Number.isNaN(value) ? "undefined" : String(Number(value.toPrecision(3))).replace("-", "−"));
 const many = (n) => n.toLocaleString("en");
 const short = (text, most) => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);

@@ -3,23 +3,18 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamlit.components import v2
-
 from apps.text import short, visible
+from apps.views.component import component
 from apps.views.qk_scatter_data import encoded, levels, places
 
 if TYPE_CHECKING:
     import numpy as np
 
 _PARTS = ("points", "drawing", "plot", "over", "bar", "hand")
-_SCRIPTS = (*(f"qk_scatter_{part}.js" for part in _PARTS), "qk_scatter.js")
-_STYLES = ("base.css", "qk_scatter.css")
 _SENTENCE = 240  # characters of an input that a hover shows
 _FREQUENT = 300  # tokens that the search offers
 
@@ -92,7 +87,7 @@ def qk_scatter(content: Mapping[str, Any], version: str, view: View, *, turn: in
     values = asdict(view)
     stamp = json.dumps(values, sort_keys=True)
     data = {"version": version, "content": content, "view": {"values": values, "turn": turn, "stamp": stamp}}
-    return _component()(key=key, data=data, on_view_change=on_view)
+    return component("qk_scatter", *_PARTS)(key=key, data=data, on_view_change=on_view)
 
 
 def cloud_data(cloud: Cloud) -> tuple[dict[str, Any], str]:
@@ -147,16 +142,3 @@ def _sizes(values: "np.ndarray | None") -> dict[str, Any] | None:
     if values is None or np.isnan(values).all():
         return None
     return {"name": "value norm", **levels(values), "middle": float(np.nanmedian(values)) or 1.0}
-
-
-@cache
-def _sources() -> tuple[str, str]:
-    folder = Path(__file__).parent
-    script, style = ("\n".join((folder / name).read_text("utf-8") for name in names) for names in (_SCRIPTS, _STYLES))
-    return script, style
-
-
-def _component() -> Callable[..., Any]:
-    """The mounting command, as `apps.views.component` makes them, of a component whose script is in several files."""
-    script, style = _sources()
-    return v2.component("workbench_qk_scatter", html='<div class="root"></div>', css=style, js=script)

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from streamlit.components import v2
-
 from apps.text import short, visible
+from apps.views.component import component
 
 if TYPE_CHECKING:
     from apps.views.routes_parts import Drawn
@@ -16,9 +13,7 @@ if TYPE_CHECKING:
 MOST = 3000
 """Edges that a browser is sent: those that the highest thresholds keep, so that what is drawn hangs together."""
 _HEADS = 3  # of an edge, named where it is hovered
-_FOLDER = Path(__file__).parent
-_SCRIPTS = tuple(f"routes_graph{part}.js" for part in ("_place", "_marks", "_words", "_hover", ""))
-_STYLES = ("base.css", "routes_graph.css")
+_PARTS = ("place", "marks", "words", "hover")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +48,9 @@ def routes_graph(
     prediction), the slider a threshold in `.threshold`.
     """
     data = graph_data(route, tokens, n_layers, view) | {"of": of}
-    js, css = _joined(_SCRIPTS), _joined(_STYLES)
-    draw = v2.component("workbench_routes_graph", html='<div class="root"></div>', css=css, js=js)
-    return draw(key=key, data=data, on_click_change=on_click, on_threshold_change=on_threshold)
+    return component("routes_graph", *_PARTS)(
+        key=key, data=data, on_click_change=on_click, on_threshold_change=on_threshold
+    )
 
 
 def graph_data(route: "Drawn", tokens: Sequence[str], n_layers: int, view: View) -> dict[str, Any]:
@@ -88,8 +83,3 @@ def _edge(route: "Drawn", i: int) -> list[Any]:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
-
-
-@cache
-def _joined(names: tuple[str, ...]) -> str:
-    return "".join((_FOLDER / name).read_text("utf-8") for name in names)

@@ -1,17 +1,4 @@
 // Edges as wide as they contribute, circles for the stream, squares for MLPs.
-const SPACE = "http://www.w3.org/2000/svg";
-const draw = (tag, attributes, text) => {
-  const node = document.createElementNS(SPACE, tag);
-  Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, String(value)));
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 const KINDS = { [ATTENTION]: "attention", [STAYING]: "stays", [MLP]: "mlp", 4: "stays" };
 
 // The drawn edges, and what is wide enough to be met by a pointer; wide ones lie on top.

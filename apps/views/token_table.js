@@ -1,10 +1,4 @@
 // Tokens by methods, one scale of colours. The slider moves the cumulative columns and the ranking without the server.
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 const number = (value) => (Number.isNaN(value) ? "undefined" : String(Number(value.toPrecision(4))));
 const brief = (value) => {
   if (Number.isNaN(value)) return "–";

@@ -1,17 +1,4 @@
 // The drawing of a circuit as SVG: edges below, marks above. What it says comes as text, never as HTML.
-const SPACE = "http://www.w3.org/2000/svg";
-const draw = (tag, attributes, text) => {
-  const node = document.createElementNS(SPACE, tag);
-  Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, String(value)));
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 const LINES = ["q", "k", "v", "m", "o", "h"]; // classes of the kinds of edges
 const COPIED = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "fill-opacity", "opacity", "font-size", "font-family", "font-weight", "text-anchor"];
 const signed = (value) => {
