@@ -52,29 +52,26 @@ def _of_text(model: "LensModel", value: str, before: str, after: str, read: Read
     tokenizer, text = tokenizer_of(model), before + value + after
     if tokenizer is None:
         raise BadInput(f"{model.name} was adapted without a tokenizer: give token ids, as in 'ids:0-58'.")
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    if unknown is not None and unknown in _ids(tokenizer, value, special=False):
+    row = _ids(tokenizer, text, special=True)
+    inside = _inside(tokenizer, row, before, before + value, text)
+    if not inside:
+        raise BadInput(f"The tokens of {text!r} do not show where {value.strip()!r} is. Choose another template.")
+    if getattr(tokenizer, "unk_token_id", None) in [row[at] for at in inside]:
         named = value.strip()
         raise BadInput(f"The tokenizer of {model.name} does not know {named!r}: leave it out, or write it otherwise.")
-    row = _ids(tokenizer, text, special=True)
-    if read == "last":
-        return _fitting(model, row, _last(tokenizer, row))
-    return _fitting(model, row, _end(tokenizer, row, before + value, text, len(before), value))
+    return _fitting(model, row, inside[-1] if read == "value" else _last(tokenizer, row))
 
 
-def _end(tokenizer: Any, row: list[int], head: str, text: str, start: int, value: str) -> int:
-    """The position of the last token that holds something of the value."""
+def _inside(tokenizer: Any, row: list[int], before: str, head: str, text: str) -> list[int]:
+    """The positions of the tokens that hold something of the value, which ends where `head` does."""
     if getattr(tokenizer, "is_fast", False):
         spans = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-        inside = [at for at, (low, high) in enumerate(spans) if low < len(head) and max(low, start) < high]
-        if inside:
-            return inside[-1]
-    else:
-        bare, whole = _ids(tokenizer, head, special=False), _ids(tokenizer, text, special=False)
-        lead = next((at for at in range(len(row)) if row[at : at + len(whole)] == whole), None)
-        if bare and lead is not None and whole[: len(bare)] == bare:
-            return lead + len(bare) - 1
-    raise BadInput(f"The tokens of {text!r} do not show where {value!r} ends. Choose another template or read 'last'.")
+        return [at for at, (low, high) in enumerate(spans) if low < len(head) and max(low, len(before)) < high]
+    start, end, whole = (_ids(tokenizer, part, special=False) if part else [] for part in (before, head, text))
+    lead = next((at for at in range(len(row)) if row[at : at + len(whole)] == whole), None)
+    if lead is None or whole[: len(end)] != end or end[: len(start)] != start:
+        return []
+    return list(range(lead + len(start), lead + len(end)))
 
 
 def _last(tokenizer: Any, row: Sequence[int]) -> int:
