@@ -1,5 +1,6 @@
 """Attention knockout by windows and groups: against plain masked runs, against knockout token by token, and names."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,6 +151,21 @@ def test_patches_of_an_image_leave_out_what_is_no_patch():
     assert group("patches", ("CLS", "REG 0", "0,0", "0,1"), 0) == (2, 3)
     found = cut(tiny_model("vit"), "example", queries=("first",), keys=("patches", "first"))
     assert found.key_positions == ((1, 2, 3, 4), (0,)) and found.fall.abs().min() > 0
+
+
+def test_cells_say_the_fall_and_the_new_answer():
+    found = cut(tiny_model("gpt2"), "abcabcabc", window=2)
+    (trace,) = found.figure().data
+    for pair, row in enumerate(trace.text):
+        for window, written in enumerate(row):
+            new, fall = found.answers[window][pair], found.fall[window, pair].item()
+            number, _, answer = written.partition("→")
+            assert number == "–" if fall != fall else float(number) == pytest.approx(fall, abs=0.0501)
+            assert bool(answer) == (new != found.base_answer and fall == fall)
+    many = replace(found, first=torch.arange(13), last=torch.arange(13), answers=found.answers * 13, **{
+        name: getattr(found, name).expand(13, -1) for name in ("fall", "log_prob", "logit", "n_edges")
+    })  # fmt: skip
+    assert not any(written[0].isdigit() for row in many.figure().data[0].text for written in row)
 
 
 @pytest.mark.parametrize("name", ["8", "2-9", "4-2", "blue", "", "  "])

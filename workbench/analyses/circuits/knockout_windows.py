@@ -1,5 +1,6 @@
 """Attention knockout by windows of layers and groups of tokens: which tokens the answer's way leads past, and where."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,8 @@ from workbench.results import Result
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+_NUMBERED = 12  # windows up to which cells have room for numbers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,30 +96,48 @@ class KnockoutWindows(Result, kind="knockout-windows"):
         )
 
     def figure(self) -> "go.Figure":
-        """The fall of the answer: pairs of groups by windows of layers, marked where the top answer changes."""
-        frame = self.to_frame()
+        """The fall of the answer: pairs of groups by windows of layers, with what is answered instead."""
         windows, pairs = self.fall.shape
-        frame["pair"] = [f"{q} to {k}" for q, k in zip(frame["queries"], frame["keys"], strict=True)]
-        frame["row"] = list(range(pairs)) * windows
+        fall = f"falls by ({'nats' if self.target.startswith('log-probability') else 'logits'}; below 0 it rises)"
+        frame = self.to_frame().rename(columns={"fall": fall, "first": "first layer"})
+        frame["from→to"] = [f"{q}→{k}" for q, k in zip(frame["queries"], frame["keys"], strict=True)]
+        frame["pair"] = list(range(pairs)) * windows
         frame["layers"] = [
-            a if a == b else f"{a}-{b}" for a, b in zip(map(str, frame["first"]), map(str, frame["last"]), strict=True)
+            f"{a}" if a == b else f"{a}–{b}" for a, b in zip(frame["first layer"], frame["last"], strict=True)
         ]
-        frame["new"] = [answer if new else "" for answer, new in zip(frame["answer"], frame["changed"], strict=True)]
+        frame["cell"] = self._cells(numbers=windows <= _NUMBERED)
+        written = pairs <= 12 and windows <= 40
         most = max(1e-9, self.fall.nan_to_num().abs().max().item())
-        return plots.heatmap(
+        figure = plots.heatmap(
             frame,
-            x="first",
-            y="row",
-            value="fall",
-            text="new" if pairs <= 12 and windows <= 40 else None,
+            x="first layer",
+            y="pair",
+            value=fall,
+            text="cell" if written else None,
             x_labels="layers",
-            y_labels="pair",
+            y_labels="from→to",
             hover=("probability", "answer", "edges"),
             center=0.0,
             limits=(-most, most),
             y_down=True,
-            title=f"Fall of the {self.target}, without attention from queries to keys",
+            title=f"Fall of the {self.target}",
         )
+        number = "the fall, and " if windows <= _NUMBERED else ""
+        said = "Attention from one group of tokens to another is cut."
+        if written:
+            said += f" In a cell: {number}the new top answer; – where the mask hides it anyway."
+        figure.update_layout(title={"subtitle": {"text": said, "font": {"size": 12}}}, margin={"t": 76})
+        figure.update_xaxes(title="layers in which it is cut")
+        return figure.update_yaxes(title="attention that is cut")
+
+    def _cells(self, *, numbers: bool) -> list[str]:
+        """What is written in each cell: the fall, if asked for, and the top answer where it is a new one."""
+        cells = []
+        for fall, answer in zip(self.fall.flatten().tolist(), sum(self.answers, ()), strict=True):
+            new = answer if answer != self.base_answer else ""
+            number = f"{round(fall, 1) + 0.0:.1f}{'→' if new else ''}" if numbers else ""
+            cells.append("–" if math.isnan(fall) else number + new or "·")
+        return cells
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """The unaltered run in a sentence, and the cuts that the answer falls most by."""
