@@ -32,8 +32,6 @@ def inverse_participation_ratio(
     dead = _small(given)
     given = given / given.norm(dim=-1, keepdim=True).masked_fill(dead[..., None], torch.nan)
     squares = (torch.fft.rfft if spectrum == "rfft" else torch.fft.fft)(given).abs().square()
-    if not constant:
-        squares[..., 0] = 0
     return squares.square().sum(-1) / squares.sum(-1).square()
 
 
