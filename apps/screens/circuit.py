@@ -75,6 +75,7 @@ def _file(seen: Subject, params: dict[str, Any], name: str, opened: Any) -> None
         about = [str(getattr(opened, name)) for name in ("task", "method", "metric") if hasattr(opened, name)]
         if about:
             st.caption(plain(", ".join(about)))
+        st.caption(plain(circuit_files.said_of(opened, seen.model.name)))
     kind = getattr(opened, "kind", "")
     if kind == "circuit-history":
         history(seen, opened)

@@ -73,6 +73,8 @@ def compare(
         st.caption("Choose another task or method, or open a saved circuit: the drawing then has both.")
         return
     st.button("Stop comparing", icon=":material/close:", on_click=_stop)
+    if (opened := circuit_files.opened_of(_SECOND)) is not None:
+        st.caption(plain(f"{opened[0]}: {circuit_files.said_of(opened[1], seen.model.name)}"))
     _numbers(seen, one, other, params)
     _table(one, other, pair)
 

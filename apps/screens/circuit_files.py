@@ -83,6 +83,13 @@ def close(slot: str) -> None:
         state.put(size=None, step=None)
 
 
+def said_of(opened: Any, model: str) -> str:
+    """What to know of an opened file beside the page's address, and where it was made for another model than this."""
+    made_for = str(getattr(opened, "model", "") or getattr(opened, "meta", {}).get("model", ""))
+    other = f"Made for {made_for}, shown on {model}. " if made_for not in ("", model) else ""
+    return f"{other}A link to this page does not carry the file."
+
+
 def _take_names(opened: Any) -> None:
     """Names and groups that a file holds become those of the page."""
     labels, groups, pinned = _named(opened)

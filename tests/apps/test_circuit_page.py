@@ -342,6 +342,19 @@ def test_files_are_read_back_with_names(found, tmp_path):
     assert circuit_files._named(back) == (dict(names.labels), dict(names.groups), names.pinned)
 
 
+def test_an_opened_file_is_said_to_be_in_no_link_and_whose_it_is(found, at):
+    def said(opened) -> str:
+        app = at("circuit", examples="8")
+        app.session_state["circuit:opened"] = ("mine", opened)
+        app.run()
+        assert not app.exception and not app.error
+        return " ".join(one.value for one in app.caption).replace("\\", "")
+
+    for own in (found, found.circuit(16), found.circuit(16).with_(model="")):
+        assert "A link to this page does not carry the file." in said(own) and "Made for" not in said(own)
+    assert "Made for another, shown on micro." in said(found.circuit(16).with_(model="another"))
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[1, 2]", b'{"a": 1}', b"\xff\xfe\x00" * 9, b"PK\x03\x04" * 20, b"null"])
 def test_what_is_no_circuit_is_a_sentence_without_a_path(data):
     with pytest.raises(BadFile) as error:
