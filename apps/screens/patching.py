@@ -9,7 +9,7 @@ from apps import exports, results, state, views
 from apps.generic import offer
 from apps.running import sentences
 from apps.screens.patching_asked import OF_HEADS, measured, other_prompt, signature, sweep_asked
-from apps.screens.patching_list import chosen_patches, keep_patches, params_of, the_list, toggle
+from apps.screens.patching_list import chosen_patches, keep_patches, left_out, params_of, the_list, toggle
 from apps.subject import Subject, subject
 from apps.text import plain, visible
 from apps.theme import is_dark
@@ -52,6 +52,8 @@ def page() -> None:
 @sentences
 def _view(seen: Subject, params: dict[str, Any]) -> None:
     asked = params_of(params, seen.model)
+    for why in left_out(seen.model):
+        st.warning(plain(why), icon=":material/link_off:")
     found = _applied(seen, asked)
     if found is None:
         return

@@ -16,10 +16,27 @@ if TYPE_CHECKING:
     from workbench.analyses.circuits.patched_answers import PatchedAnswers
     from workbench.models.lens_model import LensModel
 
+_LEFT_OUT = "patches left out"
+
 
 def chosen_patches(model: "LensModel") -> tuple[str, ...]:
-    """The interventions that the address names, each in full; what this model does not have leaves the address."""
-    return state.fitting("patches", (), lambda text: _read(text, model))
+    """The interventions that the address names, each in full; what is none of this model leaves it, and is said."""
+    fitting, why = {}, []
+    for text in state.get("patches").split():
+        try:
+            fitting |= dict.fromkeys(_read(text, model))
+        except (ValueError, LookupError) as error:
+            why.append(f"{text} is left out: {error}")
+    if why:
+        keep_patches(tuple(fitting))
+        st.session_state[_LEFT_OUT] = (model.name, state.get("patches"), tuple(why))
+    return tuple(fitting)
+
+
+def left_out(model: "LensModel") -> tuple[str, ...]:
+    """Which patches of the address were none of this model's, and why; until the patches are changed."""
+    name, patches, why = st.session_state.get(_LEFT_OUT, ("", "", ()))
+    return why if (name, patches) == (model.name, state.get("patches")) else ()
 
 
 def keep_patches(patches: tuple[str, ...]) -> None:

@@ -181,6 +181,18 @@ def test_patches_of_the_address_are_applied_and_what_is_none_leaves_it(at):
     assert not odd.exception and not odd.error and [m.label for m in odd.metric][1] == "difference"
 
 
+def test_patches_of_a_link_that_are_none_of_the_models_are_named_and_the_others_stay(at):
+    app = at(prompt=CLEAN, corrupted=CORRUPTED, patches="blocks.7.mlp_out blocks.1.resid_pre@6 nonsense=<b>")
+    assert not app.exception and not app.error and "patched" in [m.label for m in app.metric]
+    assert app.query_params["patches"] in (one := "blocks.1.resid_pre@6=patch", [one])
+    first, second = (warning.value.replace("\\", "") for warning in app.warning[-2:])
+    assert first.startswith("blocks.7.mlp_out is left out: ") and "has no such site" in first
+    assert second.startswith("nonsense=<b> is left out: ")
+    (away,) = (button for button in app.button if button.label.replace("\\", "") == "blocks.1.resid_pre@6")
+    away.click().run()
+    assert not any("left out" in warning.value for warning in app.warning)
+
+
 def test_a_patch_that_does_not_fit_the_prompts_is_a_sentence_with_the_way_out(at):
     app = at(prompt=CLEAN, corrupted=CORRUPTED, patches="blocks.1.resid_pre@40")
     assert not app.exception and "asks for position 40" in app.error[0].value.replace("\\", "")
