@@ -15,8 +15,8 @@ def step_figure(found: "CircuitHistory", what: What, place: int) -> "go.Figure":
     """The curves of a history, with the chosen step marked."""
     figure = found.figure(of=what)
     figure.add_vline(x=found.steps[place], line={"color": "#d9822b", "width": 2})
-    legend = {"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0, "title": None}
-    return figure.update_layout(height=380, legend=legend)
+    legend = {"orientation": "h", "y": -0.32, "yanchor": "top", "x": 0, "title": None}
+    return figure.update_layout(height=420, legend=legend)
 
 
 def presence_figure(found: "CircuitHistory", place: int) -> "go.Figure":

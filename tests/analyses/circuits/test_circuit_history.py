@@ -187,6 +187,8 @@ def test_it_is_drawn_and_comes_back_from_a_file(tmp_path):
     assert len(result.figure().data) == 4
     assert len(result.figure(of="size").data) == 2
     assert len(result.figure(of="overlap").data) == 3
+    names = [trace.name for of in ("faithfulness", "size", "overlap") for trace in result.figure(of=of).data]
+    assert not any("_" in name for name in names) and len(set(names)) == 9
     assert len(result.curve_frame()) == 6
     assert result.meta["params"]["task"] == "induction-match"
     assert result.meta["analysis"] == "circuit-history"

@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+_CURVES = {
+    "faithfulness": (
+        "as a share",
+        {
+            "accuracy": "examples the model gets right",
+            "faithfulness": "faithfulness of the step's own circuit",
+            "last_circuit": "of the circuit that is followed",
+            "random": "of as many random edges",
+        },
+    ),
+    "size": ("how many", {"kept": "edges of the circuit", "nodes": "nodes of the circuit"}),
+    "overlap": (
+        "in common with the step before",
+        {"node_jaccard": "nodes", "smoothed_jaccard": "nodes, smoothed", "edge_jaccard": "edges"},
+    ),
+}
+"""What the figures show: the vertical axis, and columns of the frame in plain words."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CircuitHistory(Result, kind="circuit-history"):
@@ -162,16 +180,14 @@ class CircuitHistory(Result, kind="circuit-history"):
 
     def figure(self, *, of: Literal["faithfulness", "size", "overlap"] = "faithfulness") -> "go.Figure":
         """Over the steps: faithfulness of the circuits; their size; or how much of them stays from step to step."""
-        names = {
-            "faithfulness": ["accuracy", "faithfulness", "last_circuit", "random"],
-            "size": ["kept", "nodes"],
-            "overlap": ["node_jaccard", "smoothed_jaccard", "edge_jaccard"],
-        }[of]
+        said, names = _CURVES[of]
         frame = self.to_frame()
         if of == "size":
             frame = frame[frame["found"] == 1]
-        tidy = frame.melt("step", names, var_name="what", value_name="value").dropna()
-        return plots.lines(tidy, x="step", y="value", color="what", title=f"{self.task}, by {self.unit}")
+        tidy = frame.melt("step", list(names), var_name="curve", value_name=said).dropna()
+        tidy["curve"] = [names[name] for name in tidy["curve"]]
+        figure = plots.lines(tidy, x="step", y=said, color="curve", title=f"{self.task}, by {self.unit}")
+        return figure.update_layout(legend={"title": {"text": ""}})
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """When the task and its circuit come, and the table of checkpoints."""
