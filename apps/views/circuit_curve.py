@@ -42,6 +42,7 @@ def curve_figure(
         figure.add_scatter(
             x=[*x[some], *x[some][::-1]],
             y=[*high, *low[::-1]],
+            mode="lines",
             fill="toself",
             fillcolor="rgba(138,145,158,0.28)",
             line={"width": 0},
@@ -85,8 +86,8 @@ def curve_figure(
         figure.add_vline(x=max(at, 1), line={"color": _OTHER, "width": 2})
     figure.update_xaxes(type="log", title="edges asked for", dtick=1)
     figure.update_yaxes(title="of the task", tickformat=".0%")
-    styled(figure, title={"text": sentence(title)} if title else None, height=300)
+    styled(figure, title={"text": sentence(title)} if title else None, height=320)
     return figure.update_layout(
-        margin={"l": 50, "r": 10, "t": 44 if title else 26, "b": 40},
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "title": None},
+        margin={"l": 50, "r": 10, "t": 48 if title else 34, "b": 40},
+        legend={"orientation": "h", "y": -0.32, "yanchor": "top", "x": 0, "title": None},  # above are plotly's buttons
     )
