@@ -8,6 +8,7 @@ from workbench.plots.joint_scatter import joint_scatter as joint_scatter
 from workbench.plots.lines import lines as lines
 from workbench.plots.points import scatter as scatter
 from workbench.plots.route_graph import route_graph as route_graph
+from workbench.plots.small_multiples import small_multiples as small_multiples
 from workbench.plots.text import plain as plain, sentence as sentence
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "route_graph",
     "scatter",
     "sentence",
+    "small_multiples",
     "write_figure",
 ]
