@@ -36,16 +36,37 @@ def model(family, tiny) -> LensModel:
     return tiny(family)
 
 
+@pytest.fixture(scope="session")
+def packages_read_once():
+    """What Streamlit finds in all installed packages whenever an app starts, which takes longer than most pages."""
+    from streamlit.components.v2 import manifest_scanner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
+
+
+DIVIDED = "test_every_analysis.py"
+"""The file with half of all tests, which workers share."""
+
+
 class ByFile(LoadFileScheduling):
     """A file's tests on one worker, which makes its models once; the longest file in a piece for each analysis."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        if not file.endswith("test_every_analysis.py"):
-            return file
-        return file + test.partition("[")[2].rpartition("-")[0]
+        return file + test.partition("[")[2].rpartition("-")[0] if file.endswith(DIVIDED) else file
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """With `--dist loadfile`, as `make test` has it, the scheduler above."""
-    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+    """With `--dist loadfile`, as `make test` has it, the scheduler above, which begins with what is collected first."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first and the divided one last: workers that begin with what takes long end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.name == DIVIDED, item.path not in slow))

@@ -10,7 +10,7 @@ MAIN = Path(__file__).parents[2] / "apps" / "main.py"
 
 
 @pytest.fixture
-def at(monkeypatch) -> Callable[..., AppTest]:
+def at(monkeypatch, packages_read_once) -> Callable[..., AppTest]:
     """`at(page, **options)` is the app after its first run; the driver has no address bar, so the menu is told."""
 
     def visit(name: str, **values: str) -> AppTest:
