@@ -16,8 +16,8 @@ def failed(model, **options):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_thorough_edits_every_site(family):
-    found = {c.name: c for c in check(tiny_model(family), thorough=True)}
-    n = len(tiny_model(family).sites)
+    model = tiny_model(family)
+    found, n = {c.name: c for c in check(model, thorough=True)}, len(model.sites)
     assert found["edits are undone"].passed and found["edits are undone"].detail.startswith(f"{n} edited")
 
 
