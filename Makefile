@@ -22,10 +22,12 @@ QUANTISED := $(VENV)/quantised/.installed
 app: install
 	$(BIN)/workbench app
 
+# One thread for each worker: more than that wait for each other.
+test test-fast: export OMP_NUM_THREADS = 1
+
 test: lint $(QUANTISED)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "real and not browser" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "real or browser" $(PYTEST_ARGS)
 
 test-fast: lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser and not slow" $(PYTEST_ARGS)
