@@ -169,6 +169,7 @@ _WHERE = {
     "product_picture": "weight_products",
     "project": "projection",
     "prune_edges": "circuit_edges",
+    "pruning_order": "pruning",
     "quadratic_modular_weights": "quadratic_modular",
     "quadrature": "path_integrals",
     "query_key_terms": "query_key",
