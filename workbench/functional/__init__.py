@@ -193,6 +193,7 @@ _WHERE = {
     "self_mass": "patterns",
     "self_relevance": "relevance_rules",
     "separation": "subspaces",
+    "shuffled_power": "frequency_planes",
     "shuffled_shares": "frequency_planes",
     "slope_at_zero": "decompx",
     "smallest_size": "circuit_scores",

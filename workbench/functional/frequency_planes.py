@@ -63,12 +63,12 @@ def detrended(table: Real[Tensor, "*batch value d"]) -> Float[Tensor, "*batch va
     return centred - steps[:, None] * torch.einsum("v,...vd->...d", steps, centred)[..., None, :]
 
 
-def shuffled_shares(
+def shuffled_power(
     table: Real[Tensor, "value d"], draws: int, *, seed: int, detrend: bool = False
-) -> Float[Tensor, "draw"]:
-    """The largest share of one frequency in a table whose values stand in random order, once for each draw.
+) -> Float[Tensor, "draw frequency"]:
+    """The power at each frequency of a table whose values stand in random order, once for each draw; centred.
 
-    What chance alone would show: a share above most of these belongs to the order. NaN where all values are alike.
+    What chance alone would show. On average every component but the constant has as much as any other.
     """
     _need_table(table)
     need_whole("draws", draws)
@@ -80,10 +80,20 @@ def shuffled_shares(
     found = []
     for some in orders.split(max(1, _AT_ONCE // table.numel())):
         shuffled = detrended(table[some]) if detrend else table[some]
-        power = power_spectrum(shuffled, dim=-2).sum(-1)  # (draw, frequency)
-        whole = power.sum(-1)
-        found.append(power.amax(-1) / whole.masked_fill(whole < DEAD**2, torch.nan))
+        found.append(power_spectrum(shuffled, dim=-2).sum(-1))
     return torch.cat(found)
+
+
+def shuffled_shares(
+    table: Real[Tensor, "value d"], draws: int, *, seed: int, detrend: bool = False
+) -> Float[Tensor, "draw"]:
+    """The largest share of one frequency in a table whose values stand in random order, once for each draw.
+
+    A share above most of these belongs to the order. NaN where all values are alike.
+    """
+    power = shuffled_power(table, draws, seed=seed, detrend=detrend)
+    whole = power.sum(-1)
+    return power.amax(-1) / whole.masked_fill(whole < DEAD**2, torch.nan)
 
 
 def _narrow(table: Tensor) -> Tensor:

@@ -138,18 +138,19 @@ class FourierSpectrum(Result, kind="fourier-spectrum"):
     def figure(self) -> "go.Figure":
         """The share of each frequency at each place."""
         frame = self.to_frame()
-        frame["cycles"] = [f"{k}: {self.period(k):.4g} {self.unit}" for k in frame["frequency"]]
-        return plots.heatmap(
+        frame["turn"] = [f"{period:.4g}" for period in frame["period"]]
+        figure = plots.heatmap(
             frame,
             x="frequency",
             y="place",
             value="share",
-            x_labels="cycles",
+            x_labels="turn",
             hover=("power", "null"),
             y_down=True,
             limits=(0, max(0.01, float(self.shares[:, 1:].nan_to_num(0).max()))),
             title=f"Power of {self.variable} by frequency",
         )
+        return figure.update_xaxes(title=f"period in {plots.sentence(self.unit)}, frequency 1 on the left")
 
     def circle(self, place: str, frequency: int | None = None) -> "go.Figure":
         """The values in the plane of one kept frequency (none: the strongest) at a place."""
