@@ -46,16 +46,22 @@ def packages_read_once():
         yield
 
 
-DIVIDED = "test_every_analysis.py"
-"""The file with half of all tests, which workers share."""
+def piece(nodeid: str) -> str:
+    """What is done on one worker: a file, which makes its models once; of the longest two files, less.
+
+    An analysis of the one, whose results are made once; a test of the other, each of which opens a window of its own.
+    """
+    file, _, test = nodeid.partition("::")
+    if file.endswith("/test_every_analysis.py"):
+        return file + test.partition("[")[2].rpartition("-")[0]
+    return nodeid if file.endswith("/browser/test_pages.py") else file
 
 
 class ByFile(LoadFileScheduling):
-    """A file's tests on one worker, which makes its models once; the longest file in a piece for each analysis."""
+    """Workers take one piece after another."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, test = nodeid.partition("::")
-        return file + test.partition("[")[2].rpartition("-")[0] if file.endswith(DIVIDED) else file
+        return piece(nodeid)
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -67,6 +73,6 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first and the divided one last: workers that begin with what takes long end together."""
+    """Files with slow tests first, divided ones last: workers that begin with what takes long end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path.name == DIVIDED, item.path not in slow))
+    items.sort(key=lambda item: (piece(item.nodeid) != item.nodeid.partition("::")[0], item.path not in slow))
