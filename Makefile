@@ -22,8 +22,9 @@ QUANTISED := $(VENV)/quantised/.installed
 app: install
 	$(BIN)/workbench app
 
-# One thread for each worker: more than that wait for each other.
+# One thread for each worker, as more wait for each other: numba's number becomes that of torch and scikit-learn as well.
 test test-fast: export OMP_NUM_THREADS = 1
+test test-fast: export NUMBA_NUM_THREADS = 1
 
 test: lint $(QUANTISED)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser" $(PYTEST_ARGS)
