@@ -117,7 +117,7 @@ def neuron_pruning(
     ] = None,
     template: Annotated[str, "The prompt: with {a} and {b} over all pairs, with {} over single values"] = TEMPLATE,
     operation: Annotated[PairOperation, "What is done to the operands of pairs, modulo the number of values"] = "add",
-    layer: Layer = -1,
+    layer: Annotated[Layer, "Whose neurons: of the stack that reads the prompt"] = -1,
     score: Annotated[
         Literal["norm", "ipr", "share"],
         "Norm of the neuron, inverse participation ratio, or share of its variance in one frequency",

@@ -145,7 +145,7 @@ def neuron_spectrum(
     *,
     template: Annotated[str, "The prompt: with {a} and {b} over all pairs, with {} over single values"] = TEMPLATE,
     operation: Annotated[PairOperation, "What is done to the operands of pairs: decides their order"] = "add",
-    layer: Layer = -1,
+    layer: Annotated[Layer, "Whose neurons: of the stack that reads the prompt"] = -1,
     threshold: Annotated[float, Within(0.0, 1.0), "Share above which a neuron counts as explained"] = 0.85,
     seed: Annotated[Seed, "Seed of the random order that is the control"] = 0,
 ) -> NeuronSpectrum:
