@@ -13,6 +13,7 @@ import workbench
 from tests.analyses.fourier.planted_filter_model import LOW, OFF, PERIOD, N, planted
 from workbench import functional
 from workbench.analyses.fourier import filter as fourier
+from workbench.analyses.fourier.filter_conditions import conditions_of
 from workbench.analyses.fourier.filter_runs import Asked, answer_rows, answered
 from workbench.tasks import Example, Task
 
@@ -299,6 +300,18 @@ def test_without_draws_controls_are_nan_and_counted(asking, tiny):
     summary = asking(tiny("gpt2"), made(tiny("gpt2"), [(41,)]), draws=0, cut=3).summary_frame()
     assert summary["draws"].eq(0).all()
     assert summary[["random_band", "random_band_low", "random_subspace_high"]].isna().all().all()
+
+
+def test_no_control_is_the_band_it_is_held_against(comb):
+    """Of four frequencies with a cos and a sin, two can be drawn in six ways; of all there are, in one."""
+    for frequencies, same in (((1, 2), False), ((1, 2, 3, 4, 5, 6, 7), True)):
+        found = conditions_of(
+            torch.eye(20, dtype=torch.float64)[: 10 if not same else 16],
+            {"x": frequencies}, readable=20, draws=30, seed=0, rounding=1e-7,
+        )  # fmt: skip
+        drawn = {one.frequencies for one in found if one.kind == "random band"}
+        assert drawn == {frequencies} if same else len(drawn) == 5 and frequencies not in drawn
+        assert {one.filter.rank for one in found[1:]} == {2 * len(frequencies)}
 
 
 def test_one_pass_for_each_filter_and_one_without(comb):

@@ -51,8 +51,8 @@ def fourier_filter(
     Exact is what is added directly: through the final norm's gain, and up to its divisor, a number above 0, those waves
     are gone. Not exact is the rest: the filtered stream changes that divisor and what later layers make of it, and
     the embedding and the parts left alone still write all frequencies. Random bands of as many components and random
-    subspaces of equal rank, which the paper lacks, tell what removing that much does anyway; a random band of few
-    frequencies can be the band itself. Frequency k has k cycles over the n values, 1 to n // 2; up to `cut` they are
+    subspaces of equal rank, which the paper lacks, tell what removing that much does anyway; over few values a random
+    band overlaps the band itself. Frequency k has k cycles over the n values, 1 to n // 2; up to `cut` they are
     low. The paper's low components, 1 to 2 tau - 1 with tau = 50 of 520, are a cut at 49, and the sin of 50.
     Errors: examples whose answer is no value, or that have several, are left out and counted; a filter that removes
     nothing or everything is refused. Costs a decomposition of (components, d_model) for each filter, and one forward

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import comb
 
 import torch
 from jaxtyping import Float
@@ -95,7 +96,7 @@ def conditions_of(
         given = Condition(band=name, kind=FILTER, draw=-1, frequencies=tuple(sorted(set(frequencies))), filter=one)
         found.append(given)
         for i in range(draws):
-            components = functional.random_band(basis, one.constraints, draw)
+            components = _another(basis, given.frequencies, one.constraints, draw)
             found.append(
                 replace(
                     given,
@@ -109,6 +110,15 @@ def conditions_of(
             subspace = functional.random_subspace(one.rank, d_model, draw, dtype=torch.float64)
             found.append(replace(given, kind=RANDOM_SUBSPACE, draw=i, frequencies=(), filter=subspace))
     return tuple(found)
+
+
+def _another(basis: FourierBasis, own: tuple[int, ...], count: int, draw: torch.Generator) -> tuple[int, ...]:
+    """A random band that is not the band it is held against, unless there is no other of as many components."""
+    pairs = (basis.matrix.shape[0] - 1) // 2
+    while True:
+        components = functional.random_band(basis, count, draw)
+        if comb(pairs, count // 2) == 1 or _frequencies(basis, components) != own:
+            return components
 
 
 def _frequencies(basis: FourierBasis, components: Sequence[int]) -> tuple[int, ...]:
