@@ -94,7 +94,7 @@ def _task(p: "Param", start: Any, context: Context, key: str) -> Any:
     from workbench.tasks import names
 
     options = list(dict.fromkeys([*names(), *([str(start)] if start else [])]))
-    at = options.index(str(start)) if start else 0
+    at = options.index(str(start)) if start else None if p.optional else 0
     hint = "a name, or the path of a table with the columns clean, corrupted, target, foil"
     return st.selectbox(label_of(p), options, at, key=key, help=_help(p), placeholder=hint, accept_new_options=True)
 
@@ -103,7 +103,7 @@ def _variable(p: "Param", start: Any, context: Context, key: str) -> Any:
     from workbench.variables import names
 
     options = list(dict.fromkeys([*names(), *([str(start)] if start else [])]))
-    at = options.index(str(start)) if start else 0
+    at = options.index(str(start)) if start else None if p.optional else 0
     hint = "a name, 0-99, red,green,blue, the path of a file with one value a line, or ids:0-58"
     return st.selectbox(label_of(p), options, at, key=key, help=_help(p), placeholder=hint, accept_new_options=True)
 

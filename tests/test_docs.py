@@ -53,6 +53,7 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/circuits.md",
         "docs/joint_qk.md",
         "docs/tasks.md",
+        "docs/fourier.md",
     ],
 )
 def test_every_link_of_a_document_leads_somewhere(document):
@@ -175,3 +176,19 @@ def test_the_document_on_circuits_runs_and_names_every_method():
     assert set(re.findall(r"`([a-z-]+)`", table)) >= set(method.choices)
     named = set(re.findall(r"workbench\.(\w+)\(", text))
     assert named <= {*dir(workbench), "circuit_graph"}
+
+
+def test_the_document_on_fourier_features_runs_and_names_what_there_is():
+    from workbench.variables import names
+
+    text = (ROOT / "docs" / "fourier.md").read_text()
+    small = {"smollm2-135m": "micro", "my-modular-model": "tiny:gpt2", "0-58": "digits"}
+    scope: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        for long, short in small.items():
+            code = code.replace(long, short)
+        exec(code, scope)
+    assert len(scope["letters"]) == 26 and scope["plane"].frequency == 2 and len(scope["pruned"].to_frame())
+    assert all(f"`{name}`" in text for name in names())
+    named = set(re.findall(r"workbench\.(\w+)\(", text))
+    assert named <= {*dir(workbench)} | {"load", "variable"}
