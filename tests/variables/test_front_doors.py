@@ -16,6 +16,14 @@ from workbench.variables import BUILTIN
 def shown(model: workbench.LensModel, variable: Annotated[workbench.VariableName, "What is ordered"] = "days"): ...
 
 
+def left_out(model: workbench.LensModel, variable: Annotated[workbench.VariableName | None, "Or nothing"] = None): ...
+
+
+def optional():
+    (param,) = params_of(left_out, get_type_hints(left_out, include_extras=True))
+    return param
+
+
 def declared():
     (param,) = params_of(shown, get_type_hints(shown, include_extras=True))
     return param
@@ -55,6 +63,26 @@ def test_the_form_offers_the_names_and_takes_another():
     app.query_params["variable"] = "red,<b>,blue"
     app.run()
     assert app.session_state["said"] == ("red,<b>,blue", "red,<b>,blue")
+
+
+def test_a_form_starts_empty_where_a_variable_may_be_left_out():
+    from streamlit.testing.v1 import AppTest
+
+    def script() -> None:
+        import streamlit as st
+
+        from apps import widgets
+        from tests.variables.test_front_doors import optional
+        from workbench.testing import tiny_model
+
+        value = widgets.ask(optional(), "", widgets.Context(model=tiny_model("gpt2")), key="k")
+        st.session_state["said"] = (value, widgets.to_text(optional(), value))
+
+    app = AppTest.from_function(script, default_timeout=30)
+    app.run()
+    assert not app.exception and app.session_state["said"] == (None, "")
+    app.selectbox(key="k").select("months").run()
+    assert app.session_state["said"] == ("months", "months")
 
 
 def test_variables_are_named_without_torch():
