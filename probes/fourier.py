@@ -39,7 +39,8 @@ class FourierProbe(Result, kind="fourier-probe"):
     chance: Float[Tensor, "state feature way"]
     """What one in twenty random orders exceeds."""
     found: Float[Tensor, "state part"]
-    """The period chosen without each part of the values; no parts where periods were given."""
+    """The period chosen without each part of the values; no parts where periods were given, NaN where states are all
+    the same."""
     features: tuple[str, ...]
     """Each period, the value itself, and the helix of all of them."""
     ways: tuple[str, ...]
@@ -57,7 +58,8 @@ class FourierProbe(Result, kind="fourier-probe"):
     @property
     def chosen(self) -> tuple[str, ...]:
         """For each state the period that most parts chose, and how many did; empty where periods were given."""
-        best = [Counter(round(period, 6) for period in row).most_common(1) for row in self.found.tolist()]
+        rows = [[round(period, 6) for period in row if period == period] for row in self.found.tolist()]
+        best = [Counter(row).most_common(1) for row in rows]
         return tuple(f"{one[0][0]:g} in {one[0][1]} of {self.found.shape[1]}" if one else "" for one in best)
 
     def to_frame(self) -> "pd.DataFrame":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 from workbench import BadInput
 
@@ -16,6 +16,8 @@ WAYS = ("read", "fit")
 """Columns from states, and states from columns."""
 LEVEL = 1e-5
 """A spread this small beside the size of states is rounding of single precision: the states are all the same."""
+AT_ONCE = 2**22
+"""Numbers held for a search at a time."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -24,18 +26,20 @@ class HeldOut:
 
     r2: Float[np.ndarray, "way group order"]
     """1 less the squared error on held-out values over that of the mean of the others; can be below 0."""
-    chosen: Int[np.ndarray, "part order"]
+    chosen: Int[np.ndarray, "part drawn"]
     """The candidate that was chosen without each part; no orders where there are no candidates."""
 
 
-def waves(values: Float[np.ndarray, "value"], periods: Sequence[float]) -> Float[np.ndarray, "value period 2"]:
+def waves(
+    values: Real[np.ndarray, "value"], periods: Sequence[float | int] | Real[np.ndarray, "period"]
+) -> Float[np.ndarray, "value period 2"]:
     """Cos and sin of the angle of each value, a full turn a period."""
     angles = 2 * np.pi * (np.asarray(values)[:, None] / np.asarray(periods, dtype=float) % 1)
     columns = np.stack([np.cos(angles), np.sin(angles)], -1)
     return np.where(np.abs(columns) < 1e-9, 0.0, columns)  # a sin that is 0 at every value says nothing
 
 
-def checked_periods(periods: Sequence[float], n: int, spacing: float, unit: str) -> tuple[float, ...]:
+def checked_periods(periods: Sequence[float | int], n: int, spacing: float, unit: str) -> tuple[float, ...]:
     """The periods, each once; refuses those that n values cannot show."""
     for period in periods:
         if not period <= n * spacing * (1 + 1e-9):
@@ -145,14 +149,15 @@ def _chosen(
     by_value = own.reshape(n_train, n_templates, n_train, n_templates)
     blocks = np.eye(n_templates) - by_value[np.arange(n_train), :, np.arange(n_train)]
     without = np.linalg.inv(blocks)
-    best = np.zeros(len(orders), dtype=int)
-    for at, order in enumerate(orders):
-        y = flat[order][value_of]
-        errors = (y - own @ y).reshape(n_train, n_templates, -1)
-        errors = np.square(without @ errors).sum((0, 1)).reshape(-1, 2).sum(-1)
-        totals = np.square(y - y.mean(0)).sum(0).reshape(-1, 2).sum(-1)
-        best[at] = (errors / totals).argmin()
-    return best
+    at_once = max(1, AT_ONCE // (len(value_of) * flat.shape[1]))
+    best = []
+    for some in np.split(orders, range(at_once, len(orders), at_once)):
+        y = flat[some][:, value_of]
+        errors = (y - own @ y).reshape(len(some), n_train, n_templates, -1)
+        errors = np.square(without @ errors).sum((1, 2)).reshape(len(some), -1, 2).sum(-1)
+        totals = np.square(y - y.mean(1, keepdims=True)).sum(1).reshape(len(some), -1, 2).sum(-1)
+        best.append((errors / totals).argmin(1))
+    return np.concatenate(best)
 
 
 def _fit_errors(

@@ -53,8 +53,8 @@ def fourier_steering(
     without an end that meets its start is fitted along with the value itself. A turn changes a state inside the
     fitted plane alone, and goes around within each period: 28, by 3 with period 10, is 21. How far answers go is told
     beside that of the whole state of the other value, of changes as long in random planes, and of changes as long
-    along the feature fitted to the values in random order, whose plane holds as much of the values' own states. Cost:
-    a pass for each value, step and arm.
+    along the feature fitted to the values in random order, which lies among the values' own states: where these have
+    hardly more directions than the feature, it moves answers too. Cost: a pass for each value, step and arm.
     """
     values = workbench.variable(variable, model)
     ids = values.tokens()
