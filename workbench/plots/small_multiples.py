@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from workbench.plots.text import plain, sentence
+from workbench.plots.text import sentence
 from workbench.plots.theme import CYCLE, styled
-from workbench.plots.ticks import THIN, places, ticks
+from workbench.plots.ticks import THIN, places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def small_multiples(
                 "name": sentence(group),
                 "legendgroup": str(number),
                 "showlegend": number not in shown,
-                "customdata": [plain(v) for v in rows[x]],
+                "customdata": [sentence(v) for v in rows[x]],
                 "hovertemplate": f"{sentence(x)} %{{customdata}}<br>{sentence(y)} %{{y:.4g}}",
             }
             shown.add(number)
@@ -61,7 +61,9 @@ def small_multiples(
                 mode = "markers" if marks[group] == "points" else "lines+markers"
                 figure.add_trace(go.Scatter(**shared, mode=mode, marker=look, line={"color": shade}), row=1, col=column)
     styled(figure, title={"text": sentence(title)} if title else None, margin={"t": 80})
-    figure.update_xaxes(**ticks(frame, x, None, most=max(4, THIN // len(panels))))
-    figure.update_xaxes(title=sentence(x))
+    step = -(-len(at) // max(4, THIN // len(panels))) or 1
+    figure.update_xaxes(
+        title=sentence(x), tickvals=list(range(0, len(at), step)), ticktext=[sentence(v) for v in at][::step]
+    )
     figure.update_yaxes(range=limits)
     return figure.update_yaxes(title=sentence(y), col=1)

@@ -250,6 +250,9 @@ def test_each_layer_by_itself(asking, tiny):
     figure = layered.figure()
     assert {trace.name for trace in figure.data} == {"nothing", "high removed", "random band for high removed"}
     assert [a.text for a in figure.layout.annotations] == ["attn_out", "mlp_out", "both"]
+    assert tuple(figure.layout.yaxis.range) == (0, 1.04)
+    assert layered.figure(measure="loss").layout.yaxis.range is None
+    assert list(layered.figure(measure="near").data[0].y) == layered.near[:2, 0].tolist()
 
 
 def test_examples_without_a_value_are_left_out_and_counted(asking, tiny):

@@ -20,6 +20,7 @@ MEASURES = (
     "accuracy", "vocab_accuracy", "loss", "vocab_loss", "total_variation", "changed", "errors", "near", "mean_error",
 )  # fmt: skip
 """Columns of a number each, beside one for each step."""
+_UNBOUNDED = ("loss", "vocab_loss", "errors", "mean_error")  # all others are shares
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -183,8 +184,8 @@ class FourierFilter(Result, kind="fourier-filter"):
         Where each layer is filtered by itself, over the layers, with random bands alone.
         """
         frame = self.to_frame()
-        title = f"{self.task}: {measure.replace('_', ' ')} among {self.variable}"
-        limits = (0.0, 1.04 * max([1.0, *(value for value in frame[measure].tolist() if value == value)]))
+        title = f"{self.task}, {self.variable}: {measure.replace('_', ' ')}"
+        limits = None if measure in _UNBOUNDED else (0.0, 1.04)
         if (self.layers < 0).all():
             frame = frame.rename(columns={"band": "removed"})
             names = {NONE: "no filter", FILTER: "the band"}
