@@ -111,6 +111,15 @@ def test_the_same_rows_in_another_order_are_no_wave():
     assert float(result.shares.max()) < float(result.null[0]) < 0.4
 
 
+@pytest.mark.parametrize("detrend", [False, True])
+def test_the_null_is_the_95th_percentile_of_random_orders(tiny, detrend):
+    model = tiny("gpt2")
+    result = workbench.fourier_spectrum(model, "digits", parts=("embed",), detrend=detrend, draws=40, seed=3)
+    table = model.module.get_input_embeddings().weight.detach()[workbench.variable("digits", model).tokens()].double()
+    shares = workbench.functional.shuffled_shares(table, 40, seed=3, detrend=detrend).numpy()
+    assert float(result.null[0]) == pytest.approx(np.quantile(shares, 0.95))
+
+
 def test_a_straight_line_leaks_into_low_frequencies_and_can_be_taken_off():
     line = torch.linspace(-3, 3, 26)[:, None] * torch.eye(16)[:1].double()
     model = planted(line + circle(26, 4) * 0.3)
