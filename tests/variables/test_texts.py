@@ -124,6 +124,14 @@ def test_rows_of_embedding_and_unembedding(own):
     torch.testing.assert_close(unembedding_rows(own, ids), own.module.get_output_embeddings().weight[ids])
 
 
+def test_an_unembedding_without_open_weights_is_read_through_its_outputs(own, monkeypatch):
+    ids = variable("one,six,two", own).tokens()
+    expected, last = unembedding_rows(own, ids), own.module.get_output_embeddings()
+    monkeypatch.setattr(own.module, "get_output_embeddings", lambda: lambda x: last(x) + 3.0)
+    monkeypatch.setattr(type(own), "unembed", None)
+    torch.testing.assert_close(unembedding_rows(own, ids), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_states_of_positions_are_means_over_random_tokens(tiny):
     model = tiny("gpt2")
     found = variable("positions:9", model)
