@@ -25,6 +25,7 @@ OWN = {
     "ablate": ("Ablate", ":material/content_cut:"),
     "patching": ("Patching lab", ":material/swap_horiz:"),
     "circuit": ("Circuit", ":material/polyline:"),
+    "fourier": ("Fourier", ":material/graphic_eq:"),
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
 
@@ -55,6 +56,7 @@ OPTIONS = {
         | {"absolute", "draws", "seed", "anyway", "untrained", "ran", "size", "apart", "pinned", "names", "groups"}
         | {"below", "find", "against", "step"}
     ),
+    "fourier": frozenset({"variable", "template", "read", "detrend", "ran", "place", "frequency"}),
 }
 """What the address of such a page may say beside the model and the prompt."""
 

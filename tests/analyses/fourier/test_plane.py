@@ -45,6 +45,13 @@ def test_the_figure_has_equal_axes_and_names_the_values():
     assert list(points.text) == list("abcdefghijklmnopqrstuvwxyz") and len(line.x) == 26
 
 
+def test_of_many_values_some_are_named_all_around_the_circle():
+    found = workbench.fourier_plane(tiny_model("gpt2"), "ids:0-59", frequency=6, draws=20)
+    (points,) = found.figure().data
+    named = [i for i, text in enumerate(points.text) if text]
+    assert 8 <= len(named) <= 30 and len({i % 10 for i in named}) >= 8
+
+
 def test_what_there_is_not_is_a_sentence(micro):
     with pytest.raises(BadInput, match="1 to 13"):
         workbench.fourier_plane(micro, "letters", frequency=14)

@@ -1,6 +1,8 @@
 """Fourier plane: one frequency of a variable at one place, each value a point on what may be a circle."""
 
 from dataclasses import dataclass
+from itertools import count
+from math import gcd
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -63,7 +65,7 @@ class FourierPlane(Result, kind="fourier-plane"):
         return pd.DataFrame({"value": list(self.values), "cos": x, "sin": y})
 
     def figure(self) -> "go.Figure":
-        """The plane, a unit as long across as up; a thin line follows the values in order."""
+        """The plane, a unit as long across as up; where they are few a thin line follows the values in order."""
         frame = self.to_frame()
         figure = plots.scatter(
             frame,
@@ -73,11 +75,13 @@ class FourierPlane(Result, kind="fourier-plane"):
             title=f"{self.place}, {self.period:.4g} {self.unit} a turn",
             same_scale=True,
         )
-        if len(self.values) > _LABELS:
-            every = -(-len(self.values) // (_LABELS // 2))
+        n = len(self.values)
+        if n > _LABELS:
+            # Steps that share no factor with n name values all around the circle, whatever the frequency.
+            every = next(step for step in count(2 * n // _LABELS) if gcd(step, n) == 1)
             texts = [plots.plain(text) if i % every == 0 else "" for i, text in enumerate(self.values)]
-            figure.update_traces(text=texts, marker_size=6)
-        order = [*range(len(self.values)), *([0] if self.cyclic else [])]
+            return figure.update_traces(text=texts, marker_size=6)
+        order = [*range(n), *([0] if self.cyclic else [])]
         figure.add_scatter(
             x=[frame["cos"][i] for i in order],
             y=[frame["sin"][i] for i in order],
