@@ -134,3 +134,23 @@ def interchanged(
         found["stays"].append(((after == before) & same).sum(0) / same.sum(0))
         found["counted"].append(asked.sum(0).float())
     return {name: torch.stack(columns, -1) for name, columns in found.items()}
+
+
+@torch.no_grad()
+def misled(
+    model: workbench.LensModel, problems: Problems, order: Order, *, seed: int = 0
+) -> Bool[Tensor, "problem place"]:
+    """Whether each digit of the answer is right when the digit written just before it is a wrong one.
+
+    Highest place first; the digit that is written first has none before it, and is as it is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    answers = problems.answers()
+    ids = tokens(problems, answers, order)[:, :-1]
+    columns = []
+    for query in range(FIRST, ids.shape[1]):
+        wrong = ids.clone()
+        if query > FIRST:
+            wrong[:, query] = (ids[:, query] + torch.randint(1, 10, (len(ids),), generator=generator)) % 10
+        columns.append(model.module(wrong).logits[:, query].argmax(-1))
+    return from_places(torch.stack(columns, -1), order) == answers
