@@ -78,10 +78,11 @@ def test_a_random_order_is_the_same_question_about_columns_in_that_order():
         assert (together.chosen[:, at] == searched.chosen[:, 0]).all()
 
 
+@pytest.mark.parametrize("seed", [1, 6])  # of noise in which the best fit is another
 @pytest.mark.parametrize("templates", [1, 2])
-def test_the_choice_is_that_of_leaving_out_one_training_value_at_a_time(templates):
+def test_the_choice_is_that_of_leaving_out_one_training_value_at_a_time(templates, seed):
     n = 12
-    states = np.random.default_rng(2).normal(size=(templates, n, 20))
+    states = np.random.default_rng(seed).normal(size=(templates, n, 20))
     candidates, parts = waves(np.arange(n), n / np.arange(1, n // 2 + 1)), np.arange(n) % 3
     found = held_out(states, design(n, []), [(1, 2)], parts, fair(n, 0), 3.0, candidates)
     value_of = np.tile(np.arange(n), templates)
@@ -97,7 +98,6 @@ def test_the_choice_is_that_of_leaving_out_one_training_value_at_a_time(template
                 error += ((fit.predict(z[of == left]) - y[of == left]) ** 2).sum()
             shares.append(error / ((y - y.mean(0)) ** 2).sum())
         assert found.chosen[part, 0] == np.argmin(shares)
-    assert len(set(found.chosen[:, 0])) > 1  # in noise parts do not agree
 
 
 def test_a_planted_circle_is_found_and_only_it():
