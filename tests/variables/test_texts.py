@@ -137,6 +137,14 @@ def test_states_of_positions_are_means_over_random_tokens(tiny):
     found = variable("positions:9", model)
     got = states(model, found, ["pos_embed", "blocks.1.resid_post"], seed=3)
     torch.testing.assert_close(got["pos_embed"], model.module.get_parameter("transformer.wpe.weight")[:9])
+    plain = torch.arange(2, 98)  # all but the start mark and the unknown character
+    tokens = plain[torch.randint(96, (16, 9), generator=torch.Generator().manual_seed(3))]
+    rows = []
+    for row in tokens:
+        with torch.no_grad(), workbench.reading(model, ["blocks.1.resid_post"]) as values:
+            model.module(row[None])
+        rows.append(values["blocks.1.resid_post"][0])
+    torch.testing.assert_close(got["blocks.1.resid_post"], torch.stack(rows).mean(0), atol=1e-5, rtol=1e-5)
     again, other = (states(model, found, ["blocks.1.resid_post"], seed=seed)["blocks.1.resid_post"] for seed in (3, 4))
     assert torch.equal(got["blocks.1.resid_post"], again) and not torch.equal(again, other)
 
