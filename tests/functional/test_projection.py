@@ -1,5 +1,9 @@
 """Pictures of clouds: PCA against numpy's SVD, t-SNE and UMAP on planted clusters, and clouds with nothing to see."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -192,6 +196,17 @@ def test_umap_keeps_more_of_planted_clusters_than_pca_and_is_repeatable():
     opposite = torch.cat([cloud(30, 1).abs(), -torch.ones(1, 1).double()])  # as far from all others as can be
     assert project(opposite, "umap", n_neighbors=5).coordinates.isfinite().all()
     assert (project(cloud(30, 1).abs(), "umap").coordinates == 0).all()  # one direction
+
+
+def test_umap_leaves_the_number_of_threads_alone():
+    code = (
+        "import os, torch; from workbench.functional import project\n"
+        "torch.set_num_threads(os.cpu_count() + 1)\n"
+        "project(torch.randn(40, 4), 'umap', n_neighbors=5); assert torch.get_num_threads() == os.cpu_count() + 1"
+    )
+    free = {name: value for name, value in os.environ.items() if name != "NUMBA_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=free)
+    assert done.returncode == 0, done.stderr
 
 
 def test_whole_numbers_are_drawn_as_the_same_numbers_with_a_fraction(as_installed):

@@ -5,10 +5,11 @@ References: van der Maaten & Hinton (2008), "Visualizing Data using t-SNE"; McIn
 Kobak & Linderman (2021), "Initialization is critical for preserving global data structure in both t-SNE and UMAP".
 """
 
+import contextlib
 import math
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -153,11 +154,21 @@ _ONE_AT_A_TIME = threading.Lock()
 """numba's threads may be of a kind that ends the process where two come at once."""
 
 
+@contextlib.contextmanager
+def _threads_left_alone() -> Iterator[None]:
+    """Put torch's number of threads back: numba sets it, for the whole process, to that of all processors."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _umap(points: np.ndarray, start: np.ndarray, dims: int, seed: int, metric: str, n_neighbors: int) -> np.ndarray:
     clouds = torch.from_numpy(points)
     near = nearest_keys(clouds, clouds, n_neighbors, "cosine" if metric == "cosine" else "euclidean")
     distances = (1 - near.values).clamp(min=0) if metric == "cosine" else near.values
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
+    with _ONE_AT_A_TIME, _threads_left_alone(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
         warnings.filterwarnings("ignore", r"precomputed_knn\[2\]")  # an index for points that come later
         import umap
