@@ -1,15 +1,16 @@
 """Steering along a fitted circle or line: closed forms, answers that must move, and controls that must not."""
 
-import math
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
 import workbench
+from probes.answer_reader import AnswerReader
 from probes.fitted_feature import fitted_feature
 from probes.fourier_steering import _targets
-from tests.probes.planted_circle import D, directions, planted_model
+from tests.probes.planted_circle import D, planted_model
 
 RANDOM = np.random.default_rng(0)
 
@@ -99,20 +100,60 @@ def test_one_value_alone_and_what_it_answers():
     assert one.to_frame()["after"][0] == "1"
 
 
-def test_changes_are_as_long_in_every_arm_and_controls_are_drawn_anew():
-    """The stream after the block, read while a model is steered, is the state and a vector of the same length."""
-    model = planted_model(12, period=12.0)
-    steered = workbench.fourier_steering(model, "0-11", layer=1, draws=2)
-    u, v, *_ = directions().double().numpy().T
+def test_changes_are_as_long_in_every_arm_and_controls_are_drawn_anew(monkeypatch):
+    model, given = planted_model(12, period=12.0, noise=0.4), []
+
+    class Recorded(AnswerReader):
+        def __call__(self, rows, changes):
+            given.append(changes)
+            return super().__call__(rows, changes)
+
+    monkeypatch.setattr("probes.fourier_steering.AnswerReader", Recorded)
+    steered = workbench.fourier_steering(model, "0-11", layer=1, by=(1, 2), draws=2)
+    changes = given[1].reshape(6, 2, 12, D)  # (arm, step, value, d)
     rows = model.module.embed.weight[:12].detach().double().numpy()
-    lengths = [2 * 2 * math.sin(math.pi / 12)] * 12  # a chord of a circle of radius 2
-    found = steered.sizes[0].numpy() * np.linalg.norm(rows, axis=1)
-    np.testing.assert_allclose(found, lengths, rtol=0.1)
-    assert not np.allclose(steered.carried[2], steered.carried[3])
-    assert u.shape == v.shape == (D,)
-    again = workbench.fourier_steering(model, "0-11", layer=1, draws=2, seed=1)
-    assert torch.equal(again.carried[0], steered.carried[0])
+    lengths = np.linalg.norm(changes, axis=-1)
+    for arm in (0, 2, 3, 4, 5):
+        np.testing.assert_allclose(lengths[arm], lengths[0], rtol=1e-6)
+        np.testing.assert_allclose(lengths[arm] / np.linalg.norm(rows, axis=1), steered.sizes, rtol=1e-6)
+    np.testing.assert_allclose(changes[1, 1], np.roll(rows, -2, 0) - rows, atol=1e-6)
+    for arm, other in itertools.combinations((0, 2, 3, 4, 5), 2):
+        assert not np.allclose(changes[arm], changes[other], rtol=0.1)
+    for arm in (2, 3):  # a plane is a plane
+        assert np.linalg.matrix_rank(changes[arm].reshape(-1, D), tol=1e-6) == 2
+    again = workbench.fourier_steering(model, "0-11", layer=1, by=(1, 2), draws=2, seed=1)
+    assert torch.equal(again.carried[:2], steered.carried[:2])
     assert not torch.equal(again.carried[2:], steered.carried[2:])
+
+
+def test_the_state_of_the_value_alone_is_changed_and_the_answer_read_at_the_end(tiny):
+    model, template = tiny("gpt2"), "ab {} cd"
+    steered = workbench.fourier_steering(model, "digits", template=template, layer=0, by=(3,), draws=1)
+    texts = [template.format(digit) for digit in "0123456789"]
+    at = len(model.labels(model.encode(texts[0]))) - len("0 cd")
+    site, ids = "blocks.0.resid_post", workbench.variable("digits", model).tokens()
+
+    def answered(text, state=None):
+        def replaced(stream):
+            stream = stream.clone()
+            stream[0, at] = state
+            return stream
+
+        with torch.no_grad(), workbench.editing(model, {} if state is None else {site: replaced}):
+            return model.logits(model.encode(text))[0, -1, ids].double()
+
+    states = []
+    for text in texts:
+        with torch.no_grad(), workbench.reading(model, [site]) as values:
+            model.module(**model.encode(text))
+        states.append(values[site][0, at])
+    for digit, text in enumerate(texts):
+        target = (digit + 3) % 10
+        clean, wanted, found = answered(text), answered(texts[target]), answered(text, states[target])
+        assert steered.before[digit] == clean.argmax() and steered.answers[1, 0, digit] == found.argmax()
+        made, asked = found - clean, wanted - clean
+        made, asked = made - made.mean(), asked - asked.mean()
+        assert steered.carried[1, 0, digit].item() == pytest.approx((made @ asked / (asked @ asked)).item(), abs=1e-3)
 
 
 def test_targets_go_around_within_a_period_or_along_the_line():
