@@ -56,7 +56,12 @@ OPTIONS = {
         | {"absolute", "draws", "seed", "anyway", "untrained", "ran", "size", "apart", "pinned", "names", "groups"}
         | {"below", "find", "against", "step"}
     ),
-    "fourier": frozenset({"variable", "template", "read", "detrend", "ran", "place", "frequency"}),
+    "fourier": frozenset(
+        {"tab", "variable", "template", "read", "detrend", "ran", "place", "frequency"}
+        | {"task", "remove", "cut", "examples", "draws", "each", "everywhere", "anyway", "measure", "filtered"}
+        | {"pair", "operation", "train", "paired", "over", "layer", "show", "neurons", "score", "pruned"}
+        | {"step", "picture", "trained"}
+    ),
 }
 """What the address of such a page may say beside the model and the prompt."""
 

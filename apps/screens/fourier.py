@@ -1,23 +1,32 @@
 """Fourier: along which frequencies a model lays out an ordered variable, as circles, and what it does without them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
 from apps import state, views
-from apps.models import Loaded
 from apps.screens import fourier_asked
 from apps.screens.fourier_asked import Asked
-from apps.screens.fourier_spectrum import spectrum
-from apps.subject import of_many
+from apps.screens.fourier_filter import filter_tab
+from apps.screens.fourier_neurons import neurons_tab
+from apps.screens.fourier_pairs import pairs_tab
+from apps.screens.fourier_spectrum import spectrum_tab
+from apps.screens.fourier_training import training_tab
+from apps.subject import Subject, of_many
 
 CAVEAT = (
     "A few values reach large shares by chance, and a straight line along them shows as slow waves: "
     "look at the random orders before a circle."
 )
-TABS = {
-    "spectrum": "Spectrum and circles",
+TABS: dict[str, tuple[str, Callable[[Subject, Asked], None]]] = {
+    "spectrum": ("Spectrum and circles", spectrum_tab),
+    "filter": ("Filter", filter_tab),
+    "pairs": ("Pairs", pairs_tab),
+    "neurons": ("Neurons", neurons_tab),
+    "training": ("Training", training_tab),
 }
+"""What is looked at: its title, and what draws it."""
 
 
 def page() -> None:
@@ -26,7 +35,7 @@ def page() -> None:
     top = of_many(
         "Fourier",
         "Along which frequencies a model lays out days, months, letters or numbers, and what it does without them.",
-        _asked,
+        fourier_asked.variable_asked,
         warning=CAVEAT,
         analysis="fourier-spectrum",
     )
@@ -36,23 +45,15 @@ def page() -> None:
     if asked is None:
         fourier_asked.sorry()
         return
-    spectrum(seen, asked)
-
-
-def _asked(one: Loaded) -> Asked | None:
-    return fourier_asked.variable_asked(one)
-
-
-def tab() -> str:
-    """Draw the choice of what is looked at."""
-    return state.linked(
+    chosen = state.linked(
         st.segmented_control,
         "Look at",
         "tab",
         "spectrum",
         read=state.one_of(TABS),
         options=list(TABS),
-        format_func=TABS.__getitem__,
+        format_func=lambda name: TABS[name][0],
         required=True,
         label_visibility="collapsed",
     )
+    TABS[chosen][1](seen, asked)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 TEMPLATES = {
     "months": "My birthday is in {}",
     "days": "Today is {}",
-    "digits": "The number {}",
     "numbers": "The number {}",
+    "digits": "The number {}",
     "letters": "the letter {}",
 }
 """Variables to begin with, the clearest first, each with words before it: the very first position tells little."""
@@ -72,23 +72,24 @@ def sorry() -> None:
 
 def begin(model: "LensModel") -> str:
     """The variable to begin with: the first whose values are one token each."""
-    return next(iter(fitting(model)), "letters")
+    return next(iter(offered(model)), "letters")
 
 
-def fitting(model: "LensModel") -> tuple[str, ...]:
+def offered(model: "LensModel") -> tuple[str, ...]:
     """The variables to try whose values are one token each in this model."""
     kept: dict[str, tuple[str, ...]] = st.session_state.setdefault("fourier:fitting", {})
     if model.name not in kept:
-        kept[model.name] = tuple(name for name in TEMPLATES if name != "numbers" and _single(name, model))
+        kept[model.name] = tuple(name for name in TEMPLATES if _fits(name, model))
     return kept[model.name]
 
 
-def text_of(asked: Asked) -> str:
-    """The text to begin with."""
-    return TEMPLATES.get(asked.variable, "The number {}" if asked.found.unit == "numbers" else "The word {}")
+def text_of(variable: str, model: "LensModel") -> str:
+    """The text to begin with; none where the model does not know its words."""
+    text = TEMPLATES.get(variable, "The number {}" if variable[:1].isdigit() else "The word {}")
+    return text if knows(model, text.partition("{}")[0]) else "{}"
 
 
-def template_asked(asked: Asked) -> dict[str, Any]:
+def template_asked(asked: Asked, model: "LensModel") -> dict[str, Any]:
     """Draw what asks for the text, and where in it states are read."""
     if asked.found.of_positions:
         return {}
@@ -96,7 +97,7 @@ def template_asked(asked: Asked) -> dict[str, Any]:
         st.text_input,
         "In the text",
         "template",
-        text_of(asked),
+        text_of(asked.variable, model),
         read=_some,
         help="Where states are read, each value stands at {}. Rows of the embeddings need no text.",
         width=260,
@@ -125,15 +126,15 @@ def hints(asked: Asked, model: "LensModel") -> None:
             f":material/info: {plain(asked.found.said)} Only states in the text are looked at, at each value's last "
             "token, which tells values apart as far as the model has put their tokens together."
         )
-        if offer != asked.variable and offer in fitting(model):
+        if offer != asked.variable and offer in offered(model):
             st.button(f"Take {offer}", key="fourier:offer", on_click=take, args=(offer,))
 
 
 def examples(model: "LensModel", mark: Callable[[str], str]) -> None:
     """Variables to try with one click, each in its text; `mark` says what the address says of a run of one."""
     with st.container(horizontal=True):
-        for name in fitting(model):
-            label = f"{name.capitalize()}: {TEMPLATES[name].format('…')}"
+        for name in offered(model):
+            label = f"{name.capitalize()}: {text_of(name, model).format('…')}"
             st.button(plain(label), key=f"fourier:try:{name}", on_click=take, args=(name,), kwargs={"ran": mark(name)})
 
 
@@ -157,13 +158,26 @@ def run_button(option: str, one: Loaded, params: Mapping[str, Any], label: str =
     return ran
 
 
-def _single(name: str, model: "LensModel") -> bool:
+def knows(model: "LensModel", text: str) -> bool:
+    """Whether a text has tokens in this model."""
+    from workbench.inputs import tokenizer_of
+
+    tokenizer = tokenizer_of(model)
+    if tokenizer is None or not text.strip():
+        return tokenizer is not None
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return len(ids) > 0 and getattr(tokenizer, "unk_token_id", None) not in ids
+
+
+def _fits(name: str, model: "LensModel") -> bool:
+    """Whether the values are one token each; of numbers, whether there are more than digits."""
     from workbench.variables import variable
 
     try:
-        return variable(name, model).ids is not None
+        found = variable(name, model)
     except WorkbenchError:
         return False
+    return found.ids is not None and (name != "numbers" or len(found) > 10)
 
 
 def _some(text: str) -> str:

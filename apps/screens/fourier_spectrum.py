@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from apps import results, state
-from apps.generic import offer
 from apps.running import sentences
 from apps.screens.circuit_asked import fingerprint
-from apps.screens.fourier_asked import TEMPLATES, Asked, examples, hints, run_button, template_asked
+from apps.screens.fourier_asked import Asked, examples, hints, run_button, template_asked, text_of
+from apps.screens.fourier_files import offer_all
 from apps.subject import Subject
 from apps.text import plain
 from apps.theme import is_dark
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _MAP = "fourier map"
 
 
-def spectrum(seen: Subject, asked: Asked) -> None:
+def spectrum_tab(seen: Subject, asked: Asked) -> None:
     """Ask for the text, run, and draw the map with the circle beside it."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        params: dict[str, Any] = {"variable": asked.variable, **template_asked(asked)}
+        params: dict[str, Any] = {"variable": asked.variable, **template_asked(asked, seen.model)}
         params["detrend"] = state.linked(
             st.toggle,
             "Without the straight line",
@@ -49,7 +49,8 @@ def spectrum(seen: Subject, asked: Asked) -> None:
 
 def _mark(seen: Subject, name: str) -> str:
     """What the address says once a variable was run in its own text."""
-    asked = {"variable": name, "template": TEMPLATES[name], "read": "value", "detrend": state.get("detrend") == "yes"}
+    asked: dict[str, Any] = {"variable": name, "template": text_of(name, seen.model), "read": "value"}
+    asked["detrend"] = state.get("detrend") == "yes"
     return fingerprint(seen.loaded.name, asked)
 
 
@@ -87,7 +88,7 @@ def _view(seen: Subject, found: "FourierSpectrum", params: dict[str, Any]) -> No
         )
         for note in found.notes[1:]:
             st.caption(f":material/info: {plain(note)}")
-        offer(registry.get("fourier-spectrum"), seen, found, params)
+        offer_all(seen, registry.get("fourier-spectrum"), found, params)
     with narrow:
         _circle(seen, found, params, place, frequency)
 
@@ -122,7 +123,7 @@ def _circle(seen: Subject, found: "FourierSpectrum", params: dict[str, Any], pla
     st.plotly_chart(
         plane.figure().update_layout(title=None, height=430, margin={"t": 12}), theme="streamlit", key="fourier circle"
     )
-    offer(registry.get("fourier-plane"), seen, plane, given)
+    offer_all(seen, registry.get("fourier-plane"), plane, given)
 
 
 _HELD = (

@@ -1,0 +1,195 @@
+"""Training: how the circuit of a few frequencies forms, over the checkpoints of the model, with a slider over them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import streamlit as st
+
+from apps import exports, state
+from apps.cache import Cache
+from apps.running import progress, sentences
+from apps.screens.fourier_asked import Asked, run_button
+from apps.screens.fourier_files import result_file
+from apps.screens.fourier_pairs import pairs_asked, trained_asked
+from apps.subject import Subject
+from apps.text import plain
+from apps.views.fourier_history import PICTURES, Picture, at_step, history_figure, measured_frame, step_figure
+from apps.views.fourier_measures import keys_said
+from workbench import registry
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.analyses.fourier.progress_result import ProgressHistory
+
+MOST = 24
+"""Checkpoints that are looked at; of more, as many as this, evenly spaced in their order."""
+STUDY = Path(__file__).parents[2] / "case_studies" / "modular_addition" / "checkpoints" / "p59-wd1"
+
+
+def training_tab(seen: Subject, asked: Asked) -> None:
+    """Ask, run over the checkpoints, and draw what they went through."""
+    if sentence := registry.get("progress-measures").why_not(seen.model):
+        st.info(plain(sentence))
+        return
+    name, known = checkpoints_of(seen.loaded.name)
+    if not known:
+        st.info(
+            plain(
+                f"{seen.model.name} has no training checkpoints. Choose a model that has: a folder with subfolders "
+                "named like checkpoint-1000, or a model on the hub with revisions named like step1000."
+            ),
+            icon=":material/stacked_line_chart:",
+        )
+        if STUDY.is_dir():
+            st.button("Take the bundled study of modular addition", key="fourier:study", on_click=_study)
+        return
+    steps = thinned(known)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        params = {**pairs_asked(seen.loaded, asked), **trained_asked()}
+        ran = run_button("trained", seen.loaded, {**params, "steps": steps})
+    few = "" if len(steps) == len(known) else f", {len(steps)} of which are looked at"
+    n = len(asked.found)
+    st.caption(plain(f"{name}: {len(known)} checkpoints{few}; {n * n:,} prompts of a forward pass each for every one."))
+    if not ran:
+        words = "Press Run to follow the key frequencies of the last checkpoint over training."
+        st.info(words, icon=":material/play_arrow:")
+        return
+    _view(seen, _history(name, steps, params), name, params)
+
+
+def checkpoints_of(asked: str) -> tuple[str, tuple[int, ...]]:
+    """The name whose checkpoints a model's are, and their steps; of a checkpoint's own folder, those beside it."""
+    from workbench.models.catalogue import CATALOGUE
+    from workbench.models.loading import checkpoints
+
+    kept: dict[str, tuple[str, tuple[int, ...]]] = st.session_state.setdefault("fourier:checkpoints", {})
+    if asked not in kept:
+        kept[asked] = asked, ()
+        try:
+            path = Path(asked).expanduser()
+            beside = checkpoints(path.parent.absolute()) if path.is_dir() else {}
+            name = str(path.parent) if path.name in beside.values() else asked
+            if name not in CATALOGUE or any(place.kind == "hub" for place in CATALOGUE[name].sources):
+                kept[asked] = name, tuple(sorted(checkpoints(name)))
+        except (WorkbenchError, OSError):  # a tiny model, or a hub that does not answer: there are none to be had
+            pass
+    return kept[asked]
+
+
+def thinned(steps: tuple[int, ...]) -> tuple[int, ...]:
+    """At most `MOST` of the steps, the first and the last among them."""
+    if len(steps) <= MOST:
+        return steps
+    return tuple(dict.fromkeys(steps[round(i * (len(steps) - 1) / (MOST - 1))] for i in range(MOST)))
+
+
+def _study() -> None:
+    last = max(checkpoints_of(str(STUDY))[1])
+    options = {"variable": "0-58", "pair": "{a} {b} =", "operation": None, "train": "0.4", "step": None}
+    state.put(model=str(STUDY / f"checkpoint-{last}"), **options)
+
+
+@st.cache_resource
+def _histories() -> "Cache[ProgressHistory]":
+    return Cache(max_items=8)
+
+
+def _history(name: str, steps: tuple[int, ...], params: dict[str, Any]) -> "ProgressHistory":
+    """The measures at all steps, kept or made now; one checkpoint is in memory at a time."""
+    import workbench
+    from workbench.analyses.fourier.progress_history import progress_history
+
+    key = name, steps, repr(sorted(params.items()))
+    slot = st.empty()
+
+    def make() -> "ProgressHistory":
+        with slot.container(), progress("Progress over training", f"history {key!r}"):
+            return progress_history(steps, lambda step: workbench.load(name, checkpoint=str(step)), **params)
+
+    def waiting() -> None:
+        slot.caption("Another window is computing the same …")
+
+    try:
+        return _histories().get_or_make(key, make, waiting=waiting)
+    finally:
+        slot.empty()
+
+
+@st.fragment
+@sentences
+def _view(seen: Subject, found: "ProgressHistory", name: str, params: dict[str, Any]) -> None:
+    st.markdown(f"#### {plain(keys_said(found))}")
+    place = _step(found)
+    st.caption(plain(at_step(found, place)))
+    picture = state.linked(
+        st.segmented_control,
+        "Over the steps",
+        "picture",
+        "loss",
+        read=state.one_of(PICTURES),
+        options=list(PICTURES),
+        format_func=PICTURES.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    of = cast("Picture", picture)
+    with st.container(key="fourier-sides"):
+        wide, narrow = st.columns([1.5, 1], gap="large")
+    with wide:
+        st.plotly_chart(history_figure(found, of, place), theme="streamlit", key="fourier history")
+        with st.container(horizontal=True):
+            exports.exports(
+                f"progress-history-{seen.model.name}",
+                figure=lambda: found.figure(of=of),
+                frame=found.to_frame,
+                key="fourier history files",
+                python=_python(found, name, params),
+            )
+            result_file(found, f"progress-history-{seen.model.name}")
+    with narrow:
+        st.plotly_chart(step_figure(found, place), theme="streamlit", key="fourier step")
+        _open(name, found.steps[place], seen.loaded.name)
+        st.dataframe(measured_frame(found, place), hide_index=True, key="fourier history measures", height=300)
+
+
+def _step(found: "ProgressHistory") -> int:
+    """The place of the chosen step."""
+    steps = list(found.steps)
+    if len(steps) == 1:
+        return 0
+    step = state.linked(
+        st.select_slider,
+        f"Checkpoint ({plain(found.unit)})",
+        "step",
+        steps[-1],
+        read=lambda text: steps[steps.index(int(text))],
+        options=steps,
+        format_func=lambda n: f"{n:,}",
+    )
+    return steps.index(step)
+
+
+def _open(name: str, step: int, now: str) -> None:
+    """A button that looks at this checkpoint in all tabs, where it has a folder of its own."""
+    from workbench.models.loading import checkpoints
+
+    if not (folder := Path(name).expanduser()).is_dir():
+        return
+    path = str(folder / checkpoints(name)[step])
+    st.button(
+        "Look into this checkpoint",
+        icon=":material/open_in_new:",
+        key="fourier:open",
+        disabled=path == now,
+        help="Loads it in place of the model above, for all pages.",
+        on_click=lambda: state.put(model=path),
+    )
+
+
+def _python(found: "ProgressHistory", name: str, params: dict[str, Any]) -> str:
+    rest = "".join(f", {key}={value!r}" for key, value in params.items() if key != "variable")
+    return (
+        "import workbench\n\n"
+        f"found = workbench.progress_history(\n    {list(found.steps)},\n"
+        f"    lambda step: workbench.load({name!r}, checkpoint=str(step)),\n    {params['variable']!r}{rest},\n)"
+    )
