@@ -184,7 +184,7 @@ def test_a_study_is_complete(name):
     for line in readme.splitlines():
         if line.startswith("!["):
             assert (study.folder / line.partition("](")[2].rstrip(")")).is_file(), line
-    assert sum(file.stat().st_size for file in study.folder.rglob("*") if file.suffix != ".pyc") < 2_000_000
+    assert sum(file.stat().st_size for file in study.folder.rglob("*") if file.suffix != ".pyc") < 5_000_000
 
 
 @pytest.mark.parametrize("name", STUDIES)
