@@ -93,14 +93,18 @@ def test_the_commands_of_the_readme_are_commands():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_row_of_ones_own_model_runs():
-    text = (ROOT / "docs" / "your_own_model.md").read_text()
+def test_the_row_of_ones_own_model_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    row, small = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "your_own_model.md").read_text(), re.DOTALL)
     scope: dict = {}
-    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], scope)
+    exec(row, scope)
     assert [c.name for c in scope["checks"] if c.passed is False] == [
         "numeric regime"
     ]  # a new module is in training mode
     assert scope["result"].patterns.shape == (3, 2, 5, 5)
+    exec(small, scope)
+    assert [row["step"] for row in scope["trained"].history] == [0, 10, 20]
+    assert scope["model"].labels(scope["model"].encode("3 + 4 =")) == ("3", "+", "4", "=")
 
 
 def test_the_sources_of_ones_own_data_run(tmp_path, monkeypatch):
