@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
@@ -103,7 +104,8 @@ def bar() -> models.Loaded:
 def model_button() -> None:
     """The model's name; a click lets one choose another."""
     name = state.get("model") or models.default_name()
-    with st.popover(plain(short(name, 24)), icon=":material/deployed_code:", width="stretch"):
+    shown = "/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name
+    with st.popover(plain(short(shown, 24)), icon=":material/deployed_code:", width="stretch"):
         choose_model()
 
 

@@ -15,10 +15,15 @@ from apps.screens.fourier_spectrum import spectrum_tab
 from apps.screens.fourier_training import training_tab
 from apps.subject import Subject, of_many
 
-CAVEAT = (
-    "A few values reach large shares by chance, and a straight line along them shows as slow waves: "
-    "look at the random orders before a circle."
-)
+CAVEATS = {
+    "spectrum": "A few values reach large shares by chance, and a straight line along them shows as slow waves: "
+    "look at the random orders before a circle.",
+    "filter": "Taking so much out of what is written changes answers by itself: look at the random filters before the "
+    "waves.",
+    "pairs": "What the logits over all pairs are made of, not how the model comes to them.",
+    "neurons": "Where values are few, neurons follow one frequency by chance: look at the same in random order.",
+    "training": "Key frequencies are those of the last checkpoint, so that every step is measured by the same ones.",
+}
 TABS: dict[str, tuple[str, Callable[[Subject, Asked], None]]] = {
     "spectrum": ("Spectrum and circles", spectrum_tab),
     "filter": ("Filter", filter_tab),
@@ -36,7 +41,7 @@ def page() -> None:
         "Fourier",
         "Along which frequencies a model lays out days, months, letters or numbers, and what it does without them.",
         fourier_asked.variable_asked,
-        warning=CAVEAT,
+        warning=CAVEATS[state.fitting("tab", "spectrum", state.one_of(TABS))],
         analysis="fourier-spectrum",
     )
     if top is None:

@@ -13,6 +13,7 @@ from apps.subject import Subject
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
     import plotly.graph_objects as go
 
     from workbench.registry import Analysis
@@ -31,6 +32,12 @@ def offer_all(
     with st.container(horizontal=True, key=f"fourier-files-{analysis.name}"):
         offer(analysis, seen, found, params, figure=figure)
         result_file(found, f"{analysis.name}-{seen.model.name}")
+
+
+def three_figures(frame: "pd.DataFrame") -> dict[str, Any]:
+    """How the browser writes the numbers of a table that are not whole."""
+    names = [name for name in frame if frame[name].dtype.kind == "f"]
+    return {str(name): st.column_config.NumberColumn(format="%.3g") for name in names}
 
 
 def result_file(found: "Result", name: str) -> None:

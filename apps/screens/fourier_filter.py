@@ -8,6 +8,7 @@ from apps import results, state
 from apps.running import sentences
 from apps.screens.circuit_asked import task
 from apps.screens.fourier_asked import Asked, offered, run_button, take
+from apps.screens.fourier_files import offer_all, three_figures
 from apps.subject import Subject
 from apps.text import plain
 from apps.views.fourier_filtered import MEASURES, answers, counted, errors_frame, headline
@@ -133,11 +134,10 @@ def _view(seen: Subject, found: "FourierFilter", params: dict[str, Any]) -> None
         st.dataframe(answers(found), hide_index=True, key="fourier answers")
     st.markdown("**What goes wrong**")
     st.caption("Shares are of the wrong answers; where there are none they are empty.")
-    st.dataframe(errors_frame(found), hide_index=True, key="fourier errors")
+    table = errors_frame(found)
+    st.dataframe(table, hide_index=True, key="fourier errors", column_config=three_figures(table))
 
 
 def offered_files(seen: Subject, found: "FourierFilter", params: dict[str, Any], measure: str) -> None:
     """Exports of what is on the screen."""
-    from apps.screens.fourier_files import offer_all
-
     offer_all(seen, registry.get(_NAME), found, params, figure=lambda: found.figure(measure=measure))

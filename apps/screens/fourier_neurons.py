@@ -7,11 +7,11 @@ import streamlit as st
 from apps import results, state
 from apps.running import sentences
 from apps.screens.fourier_asked import Asked, run_button, template_asked
-from apps.screens.fourier_files import offer_all
+from apps.screens.fourier_files import offer_all, three_figures
 from apps.screens.fourier_pairs import pairs_asked
 from apps.subject import Subject
 from apps.text import plain
-from apps.views.fourier_neurons import neurons_frame, neurons_said
+from apps.views.fourier_neurons import neurons_frame, neurons_said, thin_ticks
 from workbench import registry
 
 if TYPE_CHECKING:
@@ -99,19 +99,22 @@ def _view(seen: Subject, found: "NeuronSpectrum", params: dict[str, Any]) -> Non
             label_visibility="collapsed",
         )
         of = cast("Literal['frequencies', 'shares']", show)
-        st.plotly_chart(found.figure(of=of), theme="streamlit", key="fourier neurons figure")
+        figure = thin_ticks(found.figure(of=of), found.n // 2 if show == "frequencies" else 0)
+        st.plotly_chart(figure.update_layout(title=None), theme="streamlit", key="fourier neurons figure")
         offer_all(seen, registry.get(_SPECTRUM), found, params, figure=lambda: found.figure(of=of))
     with narrow:
         st.caption(
             "Each neuron's best frequency, and the share of its variance in that alone; shuffled is the best share "
             "with the values in random order. Dead neurons hold the same for all and come last."
         )
+        table = neurons_frame(found)
+        share = st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1)
         st.dataframe(
-            neurons_frame(found),
+            table,
             hide_index=True,
             key="fourier neurons table",
             height=420,
-            column_config={"share": st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1)},
+            column_config={**three_figures(table), "share": share},
         )
     if "operation" in params:
         _pruning(seen, params)

@@ -8,7 +8,7 @@ from apps import results, state
 from apps.models import Loaded
 from apps.running import sentences
 from apps.screens.fourier_asked import Asked, knows, run_button
-from apps.screens.fourier_files import offer_all
+from apps.screens.fourier_files import offer_all, three_figures
 from apps.subject import Subject
 from apps.text import plain
 from apps.theme import is_dark
@@ -17,6 +17,8 @@ from apps.views.fourier_measures import control_said, keys_frame, keys_said, los
 from workbench import registry
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.analyses.fourier.progress_result import ProgressMeasures
 
 OPERATIONS = {"add": "a + b", "subtract": "a − b", "multiply": "a × b"}
@@ -104,8 +106,8 @@ def _view(seen: Subject, found: "ProgressMeasures", asked: Asked, params: dict[s
         fourier_map(
             [pairs_panel(found)],
             Words(
-                row="cycles of a",
-                column="of b",
+                row="a",
+                column="b",
                 under="period",
                 unit=unit,
                 value="share of the variance",
@@ -128,6 +130,14 @@ def _view(seen: Subject, found: "ProgressMeasures", asked: Asked, params: dict[s
         st.caption(plain(control_said(found)))
         if found.key:
             st.markdown("**Key frequencies**")
-            st.dataframe(keys_frame(found), hide_index=True, key="fourier keys")
+            _table(keys_frame(found), "fourier keys")
+            st.caption(
+                "Shares of the variance of the logits, and of the power of the embedding and of the neurons' map."
+            )
         st.markdown("**All measures**")
-        st.dataframe(others_frame(found), hide_index=True, key="fourier measures", height=320)
+        _table(others_frame(found), "fourier measures")
+
+
+def _table(frame: "pd.DataFrame", key: str) -> None:
+    height = min(320, 38 + 35 * len(frame))
+    st.dataframe(frame, hide_index=True, key=key, height=height, column_config=three_figures(frame))

@@ -9,7 +9,7 @@ from apps import exports, state
 from apps.cache import Cache
 from apps.running import progress, sentences
 from apps.screens.fourier_asked import Asked, run_button
-from apps.screens.fourier_files import result_file
+from apps.screens.fourier_files import result_file, three_figures
 from apps.screens.fourier_pairs import pairs_asked, trained_asked
 from apps.subject import Subject
 from apps.text import plain
@@ -149,7 +149,10 @@ def _view(seen: Subject, found: "ProgressHistory", name: str, params: dict[str, 
     with narrow:
         st.plotly_chart(step_figure(found, place), theme="streamlit", key="fourier step")
         _open(name, found.steps[place], seen.loaded.name)
-        st.dataframe(measured_frame(found, place), hide_index=True, key="fourier history measures", height=300)
+        table = measured_frame(found, place)
+        st.dataframe(
+            table, hide_index=True, key="fourier history measures", height=300, column_config=three_figures(table)
+        )
 
 
 def _step(found: "ProgressHistory") -> int:

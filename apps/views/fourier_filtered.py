@@ -1,6 +1,6 @@
 """A filter of frequencies in words and tables: what changes most, answers before and after, how answers go wrong."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,15 +60,20 @@ def errors_frame(found: "FourierFilter") -> "pd.DataFrame":
     """One row for each place and filter, random ones as their means: accuracy, loss, and what the errors are like."""
     import pandas as pd
 
+    from workbench.analyses.fourier.filter_conditions import FILTER, NONE
+
     reach = found.values[-1] - found.values[0]
     steps = {name: step for name, step in zip(found.step_names, found.steps, strict=True) if step <= reach}
     names = {"accuracy": "accuracy", "loss": "loss", "errors": "errors", "mean_error": "mean error"}
     names |= {name: f"multiples of {step:g}" for name, step in steps.items()}
     names |= {"near": f"off by less than {found.near_bound:g}"}
+    groups: dict[tuple[str, int, str, str], list[dict[str, Any]]] = {}
+    for one in found.to_frame().to_dict("records"):
+        groups.setdefault((one["part"], one["layer"], one["band"], one["filter"]), []).append(dict(one))
     rows = []
-    for (part, layer, band, kind), some in found.to_frame().groupby(["part", "layer", "band", "filter"], sort=False):
-        where = {"part": PARTS.get(str(part), str(part)), "layer": "all" if int(str(layer)) < 0 else str(layer)}
-        by = {"filter": "the band", "none": ""}.get(str(kind), f"{kind}s, mean of {len(some)}")
-        what = {"removed": "nothing" if kind == "none" else str(band), "by": by}
-        rows.append({**where, **what, **{label: float(some[name].mean()) for name, label in names.items()}})
+    for (part, layer, band, kind), some in groups.items():
+        where = {"part": PARTS.get(part, part), "layer": "all" if layer < 0 else str(layer)}
+        by = {FILTER: "the band", NONE: ""}.get(kind, f"{kind}s, mean of {len(some)}")
+        means = {label: sum(one[name] for one in some) / len(some) for name, label in names.items()}
+        rows.append({**where, "removed": "nothing" if kind == NONE else band, "by": by, **means})
     return pd.DataFrame(rows)

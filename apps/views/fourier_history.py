@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from apps.views.fourier_measures import number
+from apps.views.fourier_neurons import thin_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ def history_figure(found: "ProgressHistory", of: Picture, place: int) -> "go.Fig
     """The curves over the steps, with the chosen one marked; names below, where they cover nothing."""
     figure = found.figure(of=of)
     figure.for_each_trace(lambda trace: trace.update(name=str(trace.name).replace("_", " ")))
-    figure.add_vline(x=found.steps[place], line={"color": "#d9822b", "width": 2})
+    figure.add_vline(x=found.steps[place], line={"color": "#7a8190", "width": 2, "dash": "dot"})
     legend = {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "title": None}
     return figure.update_layout(height=460, legend=legend, title=None, margin={"t": 12})
 
@@ -37,6 +38,7 @@ def step_figure(found: "ProgressHistory", place: int) -> "go.Figure":
     some = frame.loc[frame["step"] == found.steps[place]].rename(columns={"sums": "share of the variance"})
     figure = plots.bars(some, x="frequency", y="share of the variance", color="key", mode="stack")
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None}
+    thin_ticks(figure, found.sums.shape[1] - 1)
     return figure.update_layout(height=300, legend=legend, margin={"t": 12})
 
 

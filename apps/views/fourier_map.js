@@ -86,6 +86,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
         for (let j = 0; j < width; j++) {
           const value = values[i * width + j];
           if (Number.isNaN(value)) continue;
+          pen.fillStyle = "rgba(128, 134, 150, 0.2)";
+          pen.fillRect(j * cellWidth, i * cellHeight, cellWidth, cellHeight);
           pen.fillStyle = shade(value);
           pen.fillRect(j * cellWidth, i * cellHeight, cellWidth - gap, cellHeight - gap);
           if (marked[i * width + j] && cellWidth > 2) {

@@ -107,7 +107,7 @@ def pairs_panel(found: "ProgressMeasures") -> Panel:
         marked[k, k] = True
     under = tuple("" if k == 0 else f"{found.period / k:.3g}" for k in frequencies)
     return Panel(
-        title="",
+        title="cycles of a ↓, of b →",
         rows=names,
         row_ids=names,
         columns=names,

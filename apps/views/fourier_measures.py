@@ -44,10 +44,12 @@ def control_said(found: "ProgressMeasures") -> str:
 
 
 def keys_frame(found: "ProgressMeasures") -> "pd.DataFrame":
-    """One row for each key frequency, the strongest first."""
+    """One row for each key frequency, the strongest first: its share of the variance of the logits, of the embedding's
+    power, and of that of the map from neurons to logits.
+    """
     frame = found.spectrum_frame()
     some = frame.loc[frame["frequency"].isin(found.key)].sort_values("sums", ascending=False)
-    names = {"sums": "variance explained", "embedding": "of the embedding", "neuron_logits": "of neurons to logits"}
+    names = {"sums": "of the logits", "embedding": "embedding", "neuron_logits": "neurons"}
     return some.drop(columns="key").rename(columns=names).reset_index(drop=True)
 
 

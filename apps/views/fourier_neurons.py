@@ -4,8 +4,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
 
     from workbench.analyses.fourier.neuron_spectrum import NeuronSpectrum
+
+
+def thin_ticks(figure: "go.Figure", count: int) -> "go.Figure":
+    """At most a dozen or so names below `count` bars."""
+    return figure.update_xaxes(dtick=-(-count // 12)) if count > 12 else figure
 
 
 def neurons_said(found: "NeuronSpectrum") -> str:
@@ -13,8 +19,8 @@ def neurons_said(found: "NeuronSpectrum") -> str:
     above, others, dead = found.counts
     shuffled = int((found.shuffled > found.threshold).sum())
     said = (
-        f"{found.site}: {above:,} of {above + others:,} neurons have more than {found.threshold:.0%} of their variance "
-        f"in one frequency, {shuffled:,} in random order"
+        f"{found.site}: {above:,} of {above + others:,} living neurons have more than {found.threshold:.0%} of their "
+        f"variance in one frequency, {shuffled:,} in random order"
     )
     return f"{said}; {dead:,} are dead" if dead else said
 

@@ -6,11 +6,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 import workbench
 from apps.screens.fourier_asked import TEMPLATES
-from apps.views.fourier_map import Words, largest, map_data, panels_of
+from apps.screens.fourier_training import MOST, thinned
+from apps.views.fourier_filtered import PARTS, answers, answers_frames, errors_frame
+from apps.views.fourier_map import Words, largest, map_data, pairs_panel, panels_of
+from apps.views.fourier_measures import keys_frame, losses, number
 from apps.views.fourier_words import circle_said, headline
 from workbench.testing import tiny_model
 
@@ -148,3 +152,137 @@ def test_numbers_that_the_tokenizer_splits_are_said_and_digits_offered(at):
 def test_a_model_that_cannot_gets_a_sentence(at):
     app = at(model="tiny:vit")
     assert not app.exception and not app.error and len(app.info) == 1 and "text" in app.info[0].value
+
+
+def test_answers_before_and_after_are_those_of_the_result():
+    found = workbench.fourier_filter(
+        tiny_model("gpt2"), "letters", "induction", examples=6, draws=1, anyway=True, seed=1, shown=5
+    )
+    table, changed = answers_frames(found)
+    assert table.shape == changed.shape and not changed.loc[:, ["prompt", "right", "before"]].to_numpy().any()
+    assert len(table) == len(found.prompts) and list(table["prompt"]) == list(found.prompts)
+    for at, condition in ((1, "low removed"), (found.bands.index("high removed"), "high removed")):
+        for place, part in enumerate(found.parts):
+            after = [found.labels[i] for i in found.predicted[place, at, : len(table)].tolist()]
+            name = f"{PARTS[part]}: {condition}"
+            assert list(table[name]) == after
+            assert list(changed[name]) == [a != b for a, b in zip(after, table["before"], strict=True)]
+    assert answers(found).to_html().count("background-color") >= changed.to_numpy().any()
+    errors = errors_frame(found)
+    assert "multiples of 100" not in errors and "multiples of 10" in errors  # 26 letters are never 100 apart
+    rows = found.to_frame()
+    for kind, by in (("filter", "the band"), ("random subspace", "random subspaces, mean of 1")):
+        some = rows[(rows["filter"] == kind) & (rows["band"] == "low removed") & (rows["part"] == "attn_out")]
+        mine = errors[(errors["by"] == by) & (errors["removed"] == "low removed") & (errors["part"] == "attention")]
+        assert mine["accuracy"].item() == pytest.approx(some["accuracy"].mean())
+
+
+def test_a_filter_runs_on_the_task_and_frequency_of_the_address(at):
+    app = at(
+        tab="filter", variable="letters", task="induction", remove="one", frequency="3", examples="4", anyway="yes"
+    )
+    assert not app.exception and not app.error and "runs of 4 examples" in said(app)
+    press(app, "Run")
+    assert not app.exception and not app.error, said(app)
+    assert "3 removed in attention changes" in said(app)
+    assert any("frequencies=(3,)" in block.value and "fourier_filter" in block.value for block in app.code)
+    whole = press(
+        at(tab="filter", variable="letters", task="induction", remove="others", examples="2", anyway="yes"), "Run"
+    )
+    assert not whole.exception and not whole.error
+    wrong = press(at(tab="filter", variable="letters", task="addition", anyway="yes", examples="2"), "Run")
+    assert not wrong.exception and len(wrong.error) == 1 and len(wrong.error[0].value) < 600
+
+
+def test_the_map_of_pairs_is_the_power_of_the_result(study):
+    found = workbench.progress_measures(workbench.load(study, checkpoint="2"), "0-6", train_share=0.5)
+    panel = pairs_panel(found)
+    data = map_data([panel], WORDS, ("", ""), dark=True)["panels"][0]
+    np.testing.assert_allclose(cells(data), found.pairs.numpy(), rtol=1e-5, atol=1e-7)
+    assert panel.columns == ("0", "1", "2", "3") and panel.under[2] == "3.5"
+    assert [k for k in range(4) if panel.marked[k, k]] == list(found.key)
+    assert set(keys_frame(found)["frequency"]) == set(found.key)
+    labels = [value for _, value, _ in losses(found)]
+    assert labels == [number(found.value(name)) for name in ("loss", "restricted_loss", "excluded_loss")]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with three checkpoints of a small untrained network on numbers."""
+    from workbench.models.small import SmallConfig, SmallTransformer, save_small, word_tokenizer
+
+    folder = tmp_path_factory.mktemp("run")
+    tokenizer = word_tokenizer([*map(str, range(7)), "="])
+    for step in (1, 2, 10):
+        torch.manual_seed(step)
+        config = SmallConfig(
+            n_layers=1, d_model=16, n_heads=2, d_head=8, d_mlp=12, n_ctx=3, vocab_size=len(tokenizer), act="relu"
+        )
+        save_small(SmallTransformer(config), tokenizer, folder / f"checkpoint-{step}")
+    return folder
+
+
+def test_pairs_and_neurons_run(at, study):
+    model = str(study / "checkpoint-10")
+    app = at(model=model, tab="pairs", variable="0-6", train="0.5")
+    assert "7 values, so 49 prompts" in said(app)
+    press(app, "Run")
+    assert not app.exception and not app.error
+    found = workbench.progress_measures(workbench.load(model), "0-6", train_share=0.5)
+    assert [metric.value for metric in app.metric] == [value for _, value, _ in losses(found)]
+    app = press(at(model=model, tab="neurons", variable="0-6", score="norm"), "Run")
+    assert not app.exception and not app.error and "of 12 neurons" in said(app)
+    press(app, "Remove")
+    assert not app.exception and not app.error and "pruned" in app.query_params
+    assert "needs MLP neurons" in said(at(tab="neurons"))
+
+
+def test_the_slider_is_over_the_checkpoints_beside_the_model(at, study):
+    app = at(model=str(study / "checkpoint-2"), tab="training", variable="0-6", train="0.5")
+    assert "3 checkpoints" in said(app)
+    press(app, "Run")
+    assert not app.exception and not app.error
+    (slider,) = app.select_slider
+    assert list(slider.options) == ["1", "2", "10"] and "At step 10 the loss" in said(app)
+    slider.set_value(2).run()
+    assert not app.exception and "At step 2 the loss" in said(app) and option(app, "step") == "2"
+    assert any("progress_history" in block.value and str(study) in block.value for block in app.code)
+    scope: dict = {}
+    (line,) = (block.value for block in app.code if "progress_history" in block.value)
+    exec(line, scope)
+    assert scope["found"].steps == (1, 2, 10)
+
+
+def test_one_checkpoint_is_in_memory_at_a_time(at, study, monkeypatch):
+    """Each model is gone before the next is loaded, but for the one that the page itself shows."""
+    import gc
+    import weakref
+
+    real, alive, most = workbench.load, weakref.WeakSet(), []
+
+    def counting(*given, **options):
+        gc.collect()
+        most.append(len(alive))
+        model = real(*given, **options)
+        if options.get("checkpoint"):
+            alive.add(model)
+        return model
+
+    monkeypatch.setattr(workbench, "load", counting)
+    app = press(at(model=str(study / "checkpoint-1"), tab="training", variable="0-6", pair="{b} {a} ="), "Run")
+    assert not app.exception and not app.error and len(most) == 3 and max(most) == 0
+
+
+def test_without_checkpoints_the_bundled_study_is_offered(at):
+    app = at(tab="training")
+    assert not app.exception and not app.error and "micro has no training checkpoints" in said(app)
+    press(app, "Take the bundled study of modular addition")
+    assert not app.exception and not app.error and "checkpoints" in said(app)
+    assert "checkpoint-" in option(app, "model") and option(app, "variable") == "0-58"
+
+
+def test_many_checkpoints_are_thinned_with_both_ends():
+    steps = tuple(range(0, 1540, 10))
+    some = thinned(steps)
+    assert len(some) == MOST and (some[0], some[-1]) == (0, 1530) and list(some) == sorted(set(some))
+    assert thinned(steps[:5]) == steps[:5]
