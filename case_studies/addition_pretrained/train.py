@@ -35,8 +35,8 @@ class TrainConfig:
 
     @property
     def numbers(self) -> int:
-        """How many numbers have a token."""
-        return 2 * self.operands - 1
+        """How many numbers have a token: 0 ... 99, so that the periods 2, 2.5, 5, 10 are whole frequencies."""
+        return 2 * self.operands
 
 
 def initial_model(config: TrainConfig) -> SmallTransformer:
