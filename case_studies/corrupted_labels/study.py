@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 import workbench
-from case_studies.corrupted_labels import pictures
+from case_studies.corrupted_labels import pictures, small
 from case_studies.corrupted_labels.data import Sums
 from case_studies.corrupted_labels.network import QuadraticNetwork, load_network, network_of
 from case_studies.corrupted_labels.neurons import Neurons, curves, of_network
@@ -61,11 +61,12 @@ def run(config: Config) -> studies.Findings:
             found |= pruning_numbers(rows)
         numbers |= {f"{key(name)}.{quantity}": value for quantity, value in found.items()}
     analytic, analytic_numbers = written_down(config)
+    transformer_numbers, transformers = small.measured(FOLDER / "checkpoints", config.draws)
     ends, iprs, curve = pd.DataFrame(ended), pd.concat(alive), pd.concat(pruning, ignore_index=True)
-    numbers |= untrained() | analytic_numbers
+    numbers |= untrained() | analytic_numbers | transformer_numbers
     return studies.Findings(
         numbers=numbers | (retrained(config) if config.train else {}),
-        tables={"Networks": ends, "Pruning": curve, "Written down": analytic},
+        tables={"Networks": ends, "Pruning": curve, "Written down": analytic, "Pruning of transformers": transformers},
         figures={
             "Pruning": pictures.pruning_figure(curve[curve["network"] == "coexistence"]),
             "Pruning, weight decay 5": pictures.pruning_figure(curve[curve["network"] == "partial inversion"]),

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from case_studies.corrupted_labels import data, network, neurons, study, train
+import workbench
+from case_studies.corrupted_labels import data, network, neurons, small, study, train
 from workbench import functional, studies
 from workbench.errors import Stopped
 from workbench.studies import Findings
@@ -148,6 +149,22 @@ def test_phases_are_those_of_the_paper():
     }
     for (on_train, on_test), name in named.items():
         assert study.phase(on_train, on_test, 0.35) == name
+
+
+@torch.no_grad()
+def test_the_transformer_is_answered_from_tables_and_pruned_as_by_editing_it():
+    config = small.SmallTrainConfig(p=5, d_model=8, n_heads=2, d_mlp=12)
+    sums, module = small.start(config)
+    model = workbench.adapt(module.eval(), small.words(5))
+    whole = model.logits(model.encode(small.prompts(sums)))[:, -1, :5]
+    torch.testing.assert_close(small.outputs(module, sums.pairs), whole)
+    found = small.of_transformer(model, sums)
+    torch.testing.assert_close(found.rest + found.hidden @ found.out, whole)
+    order = functional.pruning_order(found.ipr, "highest")
+    with workbench.editing(model, {"blocks.0.mlp.post": lambda x: x.index_fill(-1, order[:6], 0.0)}):
+        edited = model.logits(model.encode(small.prompts(sums)))[:, -1, :5]
+    [row] = neurons.pruned(found, sums, order, (0.5,)).to_dict("records")
+    assert row == {"pruned": 0.5, **sums.accuracies(edited)}
 
 
 # ---- what is claimed -------------------------------------------------------------------------------------------------
