@@ -123,6 +123,14 @@ def _circle(seen: Subject, found: "FourierSpectrum", params: dict[str, Any], pla
     st.plotly_chart(
         plane.figure().update_layout(title=None, height=430, margin={"t": 12}), theme="streamlit", key="fourier circle"
     )
+    if st.button(
+        "Filter it out",
+        icon=":material/filter_alt_off:",
+        key="fourier:filter",
+        help="Take this frequency out of what attention and MLPs write, and see which answers of a task change.",
+    ):
+        state.put(tab="filter", remove="one", frequency=str(frequency))
+        st.rerun()
     offer_all(seen, registry.get("fourier-plane"), plane, given)
 
 

@@ -179,14 +179,15 @@ def _open(name: str, step: int, now: str) -> None:
     if not (folder := Path(name).expanduser()).is_dir():
         return
     path = str(folder / checkpoints(name)[step])
-    st.button(
+    if st.button(
         "Look into this checkpoint",
         icon=":material/open_in_new:",
         key="fourier:open",
         disabled=path == now,
         help="Loads it in place of the model above, for all pages.",
-        on_click=lambda: state.put(model=path),
-    )
+    ):
+        state.put(model=path)
+        st.rerun()
 
 
 def _python(found: "ProgressHistory", name: str, params: dict[str, Any]) -> str:

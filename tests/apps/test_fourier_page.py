@@ -114,6 +114,12 @@ def test_nothing_runs_unasked_and_an_example_shows_a_circle(at):
     )
     assert [metric.value for metric in again.metric] == [f"{plane.share:.1%}", f"{plane.roundness:.2f}"]
     assert any("fourier_plane" in block.value and "frequency=3" in block.value for block in again.code)
+    press(again, "Filter it out")
+    assert not again.exception and [option(again, name) for name in ("tab", "remove", "frequency")] == [
+        "filter",
+        "one",
+        "3",
+    ]
 
 
 def test_what_does_not_fit_leaves_the_address(at):
