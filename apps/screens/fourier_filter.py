@@ -6,13 +6,14 @@ import streamlit as st
 
 from apps import results, state
 from apps.running import sentences
-from apps.screens.circuit_asked import task
+from apps.screens.circuit_asked import fingerprint, task
 from apps.screens.fourier_asked import Asked, offered, run_button, take
 from apps.screens.fourier_files import offer_all, three_figures
 from apps.subject import Subject
 from apps.text import plain
 from apps.views.fourier_filtered import MEASURES, answers, counted, errors_frame, headline
 from workbench import registry
+from workbench.errors import Stopped, WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.analyses.fourier.filter_result import FourierFilter
@@ -36,8 +37,27 @@ def filter_tab(seen: Subject, asked: Asked) -> None:
     if not ran:
         _before(seen, asked, params)
         return
-    found: FourierFilter = results.result_of(seen.loaded, _NAME, **params)
-    _view(seen, found, params)
+    found = _found(seen, params)
+    if found is not None:
+        _view(seen, found, params)
+
+
+def _found(seen: Subject, params: dict[str, Any]) -> "FourierFilter | None":
+    """The result; where the model does not do the task, the sentence that says so and the way on."""
+    try:
+        return results.result_of(seen.loaded, _NAME, **params)
+    except WorkbenchError as error:
+        if isinstance(error, Stopped) or "anyway" not in str(error):
+            raise
+        st.error(plain(error))
+        mark = fingerprint(seen.loaded.name, {**params, "anyway": True})
+        st.button(
+            "Go on all the same",
+            icon=":material/play_arrow:",
+            key="fourier:anyway",
+            on_click=lambda: state.put(anyway="yes", filtered=mark),
+        )
+        return None
 
 
 def _asked(asked: Asked) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import workbench
 from apps.screens.fourier_asked import TEMPLATES
 from apps.screens.fourier_training import MOST, thinned
 from apps.views.fourier_filtered import PARTS, answers, answers_frames, errors_frame
+from apps.views.fourier_history import at_step
 from apps.views.fourier_map import Words, largest, map_data, pairs_panel, panels_of
 from apps.views.fourier_measures import keys_frame, losses, number
 from apps.views.fourier_words import circle_said, headline
@@ -197,6 +198,13 @@ def test_a_filter_runs_on_the_task_and_frequency_of_the_address(at):
     assert not wrong.exception and len(wrong.error) == 1 and len(wrong.error[0].value) < 600
 
 
+def test_a_task_that_the_model_does_not_do_is_gone_on_with_when_asked(at):
+    app = press(at(tab="filter", variable="digits", task="addition", examples="8", draws="1"), "Run")
+    assert not app.exception and len(app.error) == 1 and "does not do addition" in said(app)
+    press(app, "Go on all the same")
+    assert not app.exception and not app.error and option(app, "anyway") == "yes" and "of the answers" in said(app)
+
+
 def test_the_map_of_pairs_is_the_power_of_the_result(study):
     found = workbench.progress_measures(workbench.load(study, checkpoint="2"), "0-6", train_share=0.5)
     panel = pairs_panel(found)
@@ -247,8 +255,11 @@ def test_the_slider_is_over_the_checkpoints_beside_the_model(at, study):
     assert not app.exception and not app.error
     (slider,) = app.select_slider
     assert list(slider.options) == ["1", "2", "10"] and "At step 10 the loss" in said(app)
+    expected = workbench.progress_history(
+        [1, 2, 10], lambda step: workbench.load(study, checkpoint=str(step)), "0-6", train_share=0.5
+    )
     slider.set_value(2).run()
-    assert not app.exception and "At step 2 the loss" in said(app) and option(app, "step") == "2"
+    assert not app.exception and at_step(expected, 1) in said(app) and option(app, "step") == "2"
     assert any("progress_history" in block.value and str(study) in block.value for block in app.code)
     scope: dict = {}
     (line,) = (block.value for block in app.code if "progress_history" in block.value)
