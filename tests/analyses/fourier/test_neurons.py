@@ -176,10 +176,12 @@ def test_pruned_curves_are_those_of_a_model_without_these_weights(score):
     assert result.figure(part="train", of="loss").data
 
 
-def test_a_task_is_measured_where_it_is_answered():
+@pytest.mark.parametrize("task", ["induction", "greater-than"])
+def test_a_task_is_measured_where_it_is_answered(task):
+    """Also one with several right answers."""
     model = tiny_model("gpt2")
-    result = workbench.neuron_pruning(model, task="induction", examples=5, anyway=True, shares=(0.0, 0.5), draws=0)
-    drawn = workbench.task("induction", model, examples=5, anyway=True)
+    result = workbench.neuron_pruning(model, task=task, examples=5, anyway=True, shares=(0.0, 0.5), draws=0)
+    drawn = workbench.task(task, model, examples=5, anyway=True)
     removed = pruning_order(result.scores)[: int(result.removed[1])]
     assert result.of == drawn.name
     for at, chosen in enumerate((removed[:0], removed)):
@@ -188,7 +190,12 @@ def test_a_task_is_measured_where_it_is_answered():
         for example in drawn.examples:
             with editing(model, edits):
                 logits = model.logits(model.encode(torch.tensor([example.clean])))[0, example.position].double()
-            ahead = logits[list(example.targets)].mean() - logits[list(example.foils)].mean()
+            targets, foils = list(example.targets), list(example.foils)
+            if task == "greater-than":  # by summed probability
+                chances = logits.softmax(-1)
+                ahead = chances[targets].sum() - chances[foils].sum()
+            else:
+                ahead = logits[targets].mean() - logits[foils].mean()
             right.append(float(ahead > 0))
             losses.append(-logits.softmax(-1)[list(example.targets)].sum().log().item())
         assert result.accuracy[0, at, 0].item() == pytest.approx(np.mean(right))
