@@ -104,7 +104,7 @@ def bar() -> models.Loaded:
 def model_button() -> None:
     """The model's name; a click lets one choose another."""
     name = state.get("model") or models.default_name()
-    shown = "/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name
+    shown = Path(name).name if Path(name).is_absolute() else name
     with st.popover(plain(short(shown, 24)), icon=":material/deployed_code:", width="stretch"):
         choose_model()
 

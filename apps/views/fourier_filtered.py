@@ -12,6 +12,8 @@ MEASURES = {"accuracy": "Accuracy", "loss": "Loss", "changed": "Answers that cha
 """What the figure can show."""
 PARTS = {"attn_out": "attention", "mlp_out": "MLPs", "both": "both"}
 """Parts as a person reads them."""
+TOGETHER = {**PARTS, "both": "attention and MLPs"}
+_HEAD = ("prompt", "right", "before")
 _CHANGED = "background-color: rgba(217, 130, 43, 0.28); font-weight: 600"
 
 
@@ -21,7 +23,7 @@ def headline(found: "FourierFilter") -> str:
     before = f"{found.task}: {found.accuracy[0, 0]:.0%} right among {len(found.labels)} values"
     best = frame.loc[frame["filtered"].idxmax()]
     layer = "" if best["layer"] < 0 else f" of layer {int(best['layer'])}"
-    where = f"{PARTS.get(str(best['part']), best['part'])}{layer}"
+    where = f"{TOGETHER.get(str(best['part']), best['part'])}{layer}"
     said = f"{before}; {best['band']} in {where} changes {best['filtered']:.0%} of the answers"
     return said + (f", random bands {best['random_band']:.0%}" if best["draws"] else "")
 
@@ -50,10 +52,14 @@ def answers_frames(found: "FourierFilter") -> "tuple[pd.DataFrame, pd.DataFrame]
     for one in found.changes_frame().to_dict("records"):
         at = f" {one['layer']}" if one["layer"] >= 0 else ""
         name = f"{PARTS.get(one['part'], one['part'])}{at}: {one['band']}"
-        row = rows.setdefault(one["example"], {key: str(one[key]) for key in ("prompt", "right", "before")})
+        row = rows.setdefault(one["example"], {key: _line(one[key]) for key in _HEAD})
         row[name] = str(one["after"])
-        marks.setdefault(one["example"], dict.fromkeys(("prompt", "right", "before"), False))[name] = one["changed"]
+        marks.setdefault(one["example"], dict.fromkeys(_HEAD, False))[name] = one["changed"]
     return pd.DataFrame(list(rows.values())), pd.DataFrame(list(marks.values()))
+
+
+def _line(text: object) -> str:
+    return str(text).replace("\n", " ⏎ ")
 
 
 def errors_frame(found: "FourierFilter") -> "pd.DataFrame":

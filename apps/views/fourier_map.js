@@ -1,7 +1,7 @@
 // Panels of cells by frequency, a canvas each. Pointer and arrow keys say the numbers of a cell; a click or Enter reports it.
 const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const number = (value) => (Number.isNaN(value) ? "undefined" : `${(100 * value).toPrecision(3)} %`);
-const SIDE = 58, APART = 6, CHANCE = 40, LABEL = 26;
+const SIDE = 58, APART = 6, CHANCE = 40, LABEL = 22;
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");

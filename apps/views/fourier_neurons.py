@@ -10,8 +10,12 @@ if TYPE_CHECKING:
 
 
 def thin_ticks(figure: "go.Figure", count: int) -> "go.Figure":
-    """At most a dozen or so names below `count` bars."""
-    return figure.update_xaxes(dtick=-(-count // 12)) if count > 12 else figure
+    """At most a dozen names below `count` bars, which are numbered from 1."""
+    every = -(-count // 12)
+    at = list(range(every - 1, count, every))
+    if every > 1:
+        figure.update_xaxes(tickmode="array", tickvals=at, ticktext=[str(i + 1) for i in at], tickangle=0)
+    return figure
 
 
 def neurons_said(found: "NeuronSpectrum") -> str:

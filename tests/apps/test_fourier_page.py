@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
@@ -16,6 +17,7 @@ from apps.views.fourier_filtered import PARTS, answers, answers_frames, errors_f
 from apps.views.fourier_history import at_step
 from apps.views.fourier_map import Words, largest, map_data, pairs_panel, panels_of
 from apps.views.fourier_measures import keys_frame, losses, number
+from apps.views.fourier_neurons import thin_ticks
 from apps.views.fourier_words import circle_said, headline
 from workbench.testing import tiny_model
 
@@ -167,7 +169,7 @@ def test_answers_before_and_after_are_those_of_the_result():
     )
     table, changed = answers_frames(found)
     assert table.shape == changed.shape and not changed.loc[:, ["prompt", "right", "before"]].to_numpy().any()
-    assert len(table) == len(found.prompts) and list(table["prompt"]) == list(found.prompts)
+    assert [text.replace(" ⏎ ", "\n") for text in table["prompt"]] == list(found.prompts)
     for at, condition in ((1, "low removed"), (found.bands.index("high removed"), "high removed")):
         for place, part in enumerate(found.parts):
             after = [found.labels[i] for i in found.predicted[place, at, : len(table)].tolist()]
@@ -293,6 +295,16 @@ def test_without_checkpoints_the_bundled_study_is_offered(at):
     press(app, "Take the bundled study of modular addition")
     assert not app.exception and not app.error and "checkpoints" in said(app)
     assert "checkpoint-" in option(app, "model") and option(app, "variable") == "0-58"
+
+
+def test_ticks_of_many_bars_are_thinned_and_name_their_own():
+    from workbench import plots
+
+    frame = pd.DataFrame({"frequency": range(1, 30), "share": 0.1})
+    figure = thin_ticks(plots.bars(frame, x="frequency", y="share"), 29)
+    axis = figure.to_dict()["layout"]["xaxis"]
+    names = [str(k) for k in frame["frequency"]]
+    assert len(axis["tickvals"]) <= 12 and list(axis["ticktext"]) == [names[i] for i in axis["tickvals"]]
 
 
 def test_many_checkpoints_are_thinned_with_both_ends():
