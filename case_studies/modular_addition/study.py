@@ -31,8 +31,7 @@ class Config:
     """What is measured, and on what."""
 
     train: bool = False  # train seed 0 again, weight decay 3
-    long: bool = False  # three seeds of weight decay 3 and two of 1
-    paper: bool = False  # the size of the paper: hours
+    long: bool = False  # three seeds of weight decay 3 and two of 1, and the prime of the paper
     draws: int = 5  # draws of as many other frequencies
 
 
@@ -58,7 +57,7 @@ def run(config: Config) -> studies.Findings:
     numbers |= speeds()
     if config.train or config.long:
         numbers |= retrained(config)
-    if config.paper:
+    if config.long:
         numbers |= at_paper_size(config)
     return studies.Findings(
         numbers=numbers,
@@ -219,8 +218,8 @@ def trained_numbers(settings: train.TrainConfig, folder: str, config: Config) ->
 
 
 def at_paper_size(config: Config) -> Numbers:
-    """P = 113, 30 % of the pairs, 40000 steps, as the paper; hours on a CPU."""
-    return {f"paper.{name}": value for name, value in trained_numbers(train.PAPER, "p113-wd1", config).items()}
+    """P = 113, 30 % of the pairs, as the paper, with weight decay 3."""
+    return {f"p113.{name}": value for name, value in trained_numbers(train.LARGE, "p113-wd3", config).items()}
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
