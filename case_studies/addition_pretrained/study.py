@@ -14,15 +14,16 @@ from typing import Any
 import pandas as pd
 
 import workbench
-from case_studies.addition_pretrained import real, rescue
-from case_studies.addition_pretrained.rescue_pictures import filter_figure, learning_figure
+from case_studies.addition_pretrained import real, rescue, rescue_pictures
 from case_studies.addition_pretrained.train import ARMS, TrainConfig, train
 from workbench import studies
 
 Table = Any
 """A pandas frame, whose columns are what pandas' own types cannot say."""
+BySeed = dict[str, dict[int, float]]
 
 FOLDER = studies.study("addition_pretrained").folder
+FILTERED = ("waves", "scratch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,109 +31,114 @@ class Config:
     """What is measured, and on what."""
 
     train: bool = False  # train seed 0 of every arm again
-    long: bool = False  # train three seeds of every arm; more prompts and draws
+    long: bool = False  # train three seeds of every arm; all 55 sums of digits and more draws for the pretrained model
     model: str = "smollm2-135m"
     seeds: tuple[int, ...] = (0, 1, 2)  # of the committed weights
     draws: int = 3  # random bands and subspaces that filters are held against
-    prompts: int = 24  # of the pretrained model
-    real_draws: int = 1
+    sums: int = 24  # of digits, that the filtered pretrained model is asked
+    first_digits: int = 40  # sums of two digits
     orders: int = 200  # random orders of values, for the null of a spectrum
     seed: int = 0
 
 
 def run(config: Config) -> studies.Findings:
     """Accuracies, filters and spectra of the models in miniature, then those of the pretrained model."""
-    learned, filters, powers = miniature(config)
-    model = workbench.load(config.model)
-    more = 3 if config.long else 1
-    spectra = real.spectra(model, config.orders)
-    sums = real.filtered(model, config.prompts * more, config.real_draws * more, config.seed)
-    numbers = {
-        **learned_numbers(learned),
-        **per_seed(filters, rescue.filter_numbers),
-        **power_numbers(powers),
-        **real.filter_numbers(sums),
-        "first_digits.accuracy": real.first_digits(model, config.prompts * more, config.seed),
-        **{f"{name}.successor": real.successors(model, name) for name in real.CYCLIC},
-        **spectrum_numbers(spectra),
-    }
+    numbers, tables, figures = miniature(config)
+    for more in pretrained(config):
+        numbers, tables = numbers | more[0], tables | more[1]
     history = retrained(config) if config.train else pd.read_json(FOLDER / "training.json")
     if config.train:
         numbers |= retrained_numbers(history)
-    return studies.Findings(
-        numbers=numbers,
-        tables={
-            "Learned": learned,
-            "Filters": filters,
-            "Spectra of a pretrained model": spectra,
-            "Sums of digits": sums,
-        },
-        figures={"Who learns to add": learning_figure(history), "What filters do": filter_figure(filters)},
-    )
+    figures = {
+        "Who learns to add": rescue_pictures.learning_figure(history),
+        **figures,
+        "Waves in a pretrained embedding": rescue_pictures.spectrum_figure(tables["Spectra of a pretrained model"]),
+    }
+    return studies.Findings(numbers=numbers, tables=tables, figures=figures)
 
 
-def miniature(config: Config) -> tuple[Table, Table, Table]:
-    """Accuracy of every committed model; filters of those given waves; power of the embeddings of both kinds."""
-    learned, filters, powers = [], [], []
+# ---- in miniature ----------------------------------------------------------------------------------------------------
+
+
+def miniature(config: Config) -> tuple[dict[str, Any], dict[str, Table], dict[str, Any]]:
+    """Accuracy of every committed model; filters of those given waves and from scratch; power of their embeddings."""
+    learned, filters, first = [], [], None
     for arm in ARMS:
         for seed in config.seeds:
-            if not rescue.there(arm, seed):
-                continue
-            model, trained = rescue.model_of(arm, seed), TrainConfig(arm=arm, seed=seed)
-            learned.append({"arm": arm, "seed": seed, **rescue.accuracies(model, trained)})
-            if arm == "waves":
-                filters.append(rescue.filtered(model, trained, config.draws).assign(seed=seed))
-            if arm in ("scratch", "waves"):
-                power = rescue.embedding_power(model, trained)
-                powers.append({"arm": arm, "seed": seed, "slow": power[: max(rescue.LOW) + 1].sum().item()})
-    return pd.DataFrame(learned), pd.concat(filters, ignore_index=True), pd.DataFrame(powers)
-
-
-def learned_numbers(learned: Table) -> dict[str, dict[int, float]]:
-    """Held-out accuracy of each arm, by seed."""
-    return {
-        f"{str(arm).replace(' ', '_')}.test": dict(zip(rows["seed"], rows["test"], strict=True))
-        for arm, rows in learned.groupby("arm")
+            model, settings = rescue.model_of(arm, seed), TrainConfig(arm=arm, seed=seed)
+            slow = rescue.embedding_power(model, settings)[: max(rescue.LOW) + 1].sum().item()
+            learned.append({"arm": arm, "seed": seed, **rescue.answers(model, settings), "slow power": slow})
+            if arm in FILTERED:
+                found = rescue.filtered(model, settings, config.draws)
+                filters.append(found.to_frame().assign(arm=arm, seed=seed))
+                first = found if arm == "waves" and seed == config.seeds[0] else first
+    for seed in config.seeds:
+        settings = TrainConfig(arm="waves", seed=seed)
+        learned.append({"arm": "untrained", "seed": seed, **rescue.answers(rescue.untrained("waves", seed), settings)})
+    tables = {"Learned": pd.DataFrame(learned), "Filters": pd.concat(filters, ignore_index=True)}
+    errors = rescue.error_table(first)
+    figures = {
+        "What filters do": rescue_pictures.filter_figure(tables["Filters"]),
+        "How far off": rescue_pictures.error_figure(errors),
     }
+    return miniature_numbers(tables), tables | {"Errors, seed 0": errors}, figures
 
 
-def per_seed(frame: Table, measure) -> dict[str, dict[int, float]]:
-    """What `measure` gives for the rows of each seed."""
-    numbers: dict[str, dict[int, float]] = {}
-    for seed, rows in frame.groupby("seed"):
-        for name, value in measure(rows).items():
-            numbers.setdefault(name, {})[int(str(seed))] = value
+def miniature_numbers(tables: dict[str, Table]) -> BySeed:
+    """Each quantity with its value for each seed, from what `miniature` measured."""
+    numbers: BySeed = {}
+    for row in tables["Learned"].to_dict("records"):
+        for name in ("test", "below 6", "slow power"):
+            quantity = f"{row['arm']}.{name}".replace(" ", "_")
+            numbers.setdefault(quantity, {})[row["seed"]] = row[name]
+    for (arm, seed), rows in tables["Filters"].groupby(["arm", "seed"]):
+        for name, value in rescue.filter_numbers(rows).items():
+            numbers.setdefault(f"{arm}.{name}", {})[seed] = value
     return numbers
 
 
-def power_numbers(powers: Table) -> dict[str, dict[int, float]]:
-    """Share of the variance of the number embeddings at periods of 20 numbers and more."""
-    return {
-        f"{arm}.slow_power": dict(zip(rows["seed"], rows["slow"], strict=True)) for arm, rows in powers.groupby("arm")
-    }
+# ---- the pretrained model --------------------------------------------------------------------------------------------
+
+
+def pretrained(config: Config):
+    """Yield numbers and tables: what the model adds, its spectra, its filters."""
+    model = workbench.load(config.model)
+    yield real.adding(model, config.first_digits, config.seed), {}
+    yield {f"{name}.successor": real.successors(model, name) for name in real.CYCLIC}, {}
+    spectra = real.spectra(model, config.orders)
+    yield spectrum_numbers(spectra), {"Spectra of a pretrained model": spectra}
+    sums = (
+        real.filtered(model, 55, 3, config.seed) if config.long else real.filtered(model, config.sums, 1, config.seed)
+    )
+    yield real.filter_numbers(sums), {"Sums of digits": sums}
 
 
 def spectrum_numbers(spectra: Table) -> dict[str, float]:
-    """By how much the strongest frequency of a variable is above what random orders reach, in shares of the power."""
-    names = {"embed": "embedding", "resid_post": "layers"}
-    return {
-        f"{row['variable']}.{names[row['part']]}.above_chance": row["share"] - row["null"]
-        for row in spectra.to_dict("records")
-    }
+    """By how much the strongest frequency is above what random orders reach, and at what share of places it is."""
+    names, numbers = {"embed": "embedding", "resid_post": "layers"}, {}
+    for row in spectra.to_dict("records"):
+        quantity = f"{row['variable']}.{names[row['part']]}" + ".detrended" * row["detrended"]
+        numbers[f"{quantity}.above_chance"] = row["share"] - row["null"]
+        numbers[f"{quantity}.places"] = row["above the null"] / row["places"]
+    return numbers
+
+
+# ---- training again --------------------------------------------------------------------------------------------------
 
 
 def retrained(config: Config) -> Table:
     """Train every arm again, and give what was measured on the way: one row for each arm, seed and step."""
-    rows = []
+    rows, work = [], studies.work_folder("addition_pretrained")
     for arm in ARMS:
         for seed in config.seeds if config.long else config.seeds[:1]:
-            folder = studies.work_folder("addition_pretrained") / rescue.folder_name(arm, seed)
-            done = train(TrainConfig(arm=arm, seed=seed), folder)
+            done = train(TrainConfig(arm=arm, seed=seed), work / rescue.folder_name(arm, seed))
             rows += [{"arm": arm, "seed": seed, **row} for row in done.history]
+    for state in work.glob("*/training.safetensors"):
+        state.unlink()  # all is done: the next time starts from scratch
     return pd.DataFrame(rows)
 
 
-def retrained_numbers(history: Table) -> dict[str, dict[int, float]]:
+def retrained_numbers(history: Table) -> BySeed:
     """Held-out accuracy after the last step of each training."""
     last = history[history["step"] == history["step"].max()]
     return {
