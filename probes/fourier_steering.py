@@ -34,7 +34,7 @@ from workbench import (
 @torch.no_grad()
 def fourier_steering(
     model: LensModel,
-    variable: Annotated[VariableName, "Variable whose states are moved, and among whose tokens answers are"] = "days",
+    variable: Annotated[VariableName, "Variable whose states are moved, and among whose tokens answers are"],
     *,
     template: Annotated[str, "Text with {} in the place of the value, such as 'The day after {} is'"] = "{}",
     feature: Annotated[Feature, "What states are moved along: a circle, or the line of the value itself"] = "circle",

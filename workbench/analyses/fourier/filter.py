@@ -22,8 +22,8 @@ Part = Literal["attn_out", "mlp_out", "both"]
 @torch.no_grad()
 def fourier_filter(
     model: LensModel,
-    variable: Annotated[VariableName, "Ordered values that the task's answers are among"] = "digits",
-    task: Annotated[TaskName, "What the model is asked: a task by name, or a table of prompts"] = "addition",
+    variable: Annotated[VariableName, "Ordered values that the task's answers are among"],
+    task: Annotated[TaskName, "What the model is asked: a task by name, or a table of prompts"],
     *,
     remove: Annotated[
         tuple[Remove, ...], "What is taken out: low or high frequencies, a band, or all but some frequencies"
