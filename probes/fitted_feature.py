@@ -21,7 +21,7 @@ class FittedFeature:
     """What is fitted along and left alone: the value itself, beside the circle of a variable that is none."""
     mean: Float[np.ndarray, "d"]
     explained: float
-    """Share of the variance of the fitted states that the directions moved along account for."""
+    """Share of the variance of the fitted states that lies in the directions moved along."""
 
     def turned(self, states: Float[np.ndarray, "row d"], angle: float) -> Float[np.ndarray, "row d"]:
         """What states change by as their angle on the circle grows: a vector in the fitted plane, nothing across it."""
@@ -37,8 +37,7 @@ class FittedFeature:
     @property
     def plane(self) -> Float[np.ndarray, "d column"]:
         """Orthonormal columns that span the directions moved along."""
-        turned, sizes, _ = np.linalg.svd(self.directions.T, full_matrices=False)
-        return turned[:, sizes > 1e-9 * sizes.max(initial=0.0)]
+        return _spanned(self.directions)
 
 
 def fitted_feature(
@@ -59,11 +58,16 @@ def fitted_feature(
     columns = np.concatenate([moved, beside, np.ones_like(line)], 1)
     weights = np.linalg.pinv(columns, rcond=1e-10) @ states
     n_moved = moved.shape[1]
-    along = (moved - moved.mean(0)) @ weights[:n_moved]
-    away = np.square(states - states.mean(0)).sum()
+    away = states - states.mean(0)
+    whole = np.square(away).sum()
     return FittedFeature(
         directions=weights[:n_moved],
         beside=weights[n_moved:-1],
         mean=weights[-1],
-        explained=float(np.square(along).sum() / away) if away else float("nan"),
+        explained=float(np.square(away @ _spanned(weights[:n_moved])).sum() / whole) if whole else float("nan"),
     )
+
+
+def _spanned(rows: Float[np.ndarray, "row d"]) -> Float[np.ndarray, "d column"]:
+    turned, sizes, _ = np.linalg.svd(rows.T, full_matrices=False)
+    return turned[:, sizes > 1e-9 * sizes.max(initial=0.0)]

@@ -4,7 +4,7 @@ A plugin like any third party's: it uses the public interface of the workbench o
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from workbench import (
     track,
 )
 
+NEARLY_WHOLE = 1e-4
+"""How far from a whole number of turns is still one: 59 / 11 may be written 5.3636."""
+
 
 @analysis("fourier-steering", needs={"text", "resid", "logits", "readout", "one-stack"})
 @torch.no_grad()
@@ -41,7 +44,10 @@ def fourier_steering(
     period: Annotated[
         float | None, "Period of the circle in the variable's own unit; none: the whole range of its values"
     ] = None,
-    layer: Annotated[Layer | None, "Block after which states are moved; none: the one in the middle"] = None,
+    layer: Annotated[Layer | None, "Block after or before which states are moved; none: the one in the middle"] = None,
+    stream: Annotated[
+        Literal["after", "before"], "Whether states are moved after that block or before it; before block 0: embeddings"
+    ] = "after",
     value: Annotated[str | None, "The one value that is moved; none: each in turn"] = None,
     by: Annotated[tuple[int, ...], "How many steps of the variable states are moved"] = (1,),
     draws: Annotated[int, Within(1, 100), "Controls of each kind"] = 5,
@@ -51,10 +57,12 @@ def fourier_steering(
 
     The feature is fitted by least squares to the states of all values at their last token; a circle of a variable
     without an end that meets its start is fitted along with the value itself. A turn changes a state inside the
-    fitted plane alone, and goes around within each period: 28, by 3 with period 10, is 21. How far answers go is told
-    beside that of the whole state of the other value, of changes as long in random planes, and of changes as long
-    along the feature fitted to the values in random order, which lies among the values' own states: where these have
-    hardly more directions than the feature, it moves answers too. Cost: a pass for each value, step and arm.
+    fitted plane alone, and goes around within each period: 28, by 3 with period 10, is 21. A period that is no whole
+    number of steps goes around with the first whole number of them that is whole periods: of 23 / 4, after 23 steps.
+    How far answers go is told beside that of the whole state of the other value, of changes as long in random planes,
+    and of changes as long along the feature fitted to the values in random order, which lies among the values' own
+    states: where these have hardly more directions than the feature, it moves answers too. Cost: a pass for each
+    value, step and arm.
     """
     values = workbench.variable(variable, model)
     ids = values.tokens()
@@ -67,10 +75,14 @@ def fourier_steering(
     if (targets[:, rows] < 0).all():
         raise BadInput(f"Moved by {', '.join(map(str, by))}, no value of {values.name} has another to go to.")
     block = (model.n_blocks - 1) // 2 if layer is None else layer
-    site = model.stream("resid_post")[block]
+    site = model.stream("resid_post" if stream == "after" else "resid_pre")[block]
+    if stream == "after" and block == model.n_blocks - 1:
+        _need_value_at_answer(model, values, template, block)
     states = workbench.variables.states(model, values, [site], template=template)[site].double().numpy()
     if are_level(states[None]):
-        raise BadInput(f"After block {block} the states of all values of {values.name} are the same: nothing to fit.")
+        raise BadInput(
+            f"{stream.title()} block {block} the states of all values of {values.name} are the same: nothing to fit."
+        )
     at = np.array(values.values)
     random = np.random.default_rng(seed)
     orders = [np.arange(n), *(random.permutation(n) for _ in range(draws))]
@@ -79,7 +91,7 @@ def fourier_steering(
     moves = np.stack(changes).reshape(1 + draws, len(by), *states.shape)
     sizes = np.linalg.norm(moves[0], axis=-1)  # (step, value)
     if not (sizes[:, rows] > 0).all():
-        raise BadInput(f"The fitted {feature} has no extent after block {block}: there is nothing to move along.")
+        raise BadInput(f"The fitted {feature} has no extent {stream} block {block}: there is nothing to move along.")
     drawn = [np.linalg.qr(random.normal(size=fits[0].plane.shape))[0] for _ in range(draws)]
     planes = np.stack([moves[0] @ fits[0].plane @ plane.T for plane in drawn])
     lengths = np.linalg.norm(moves[1:], axis=-1, keepdims=True)
@@ -111,6 +123,7 @@ def fourier_steering(
         values=tuple(values.labels[i] for i in rows),
         labels=values.labels,
         layer=block,
+        stream=stream,
         feature=feature,
         period=turn,
         explained=fits[0].explained,
@@ -139,16 +152,36 @@ def _targets(values: Variable, steps: int, period: float | None) -> Int[np.ndarr
     if period is None:
         moved = at + steps
     else:
-        around = round(period / values.spacing)
-        if abs(period / values.spacing - around) > 1e-6:
-            raise BadInput(
-                f"A turn of whole steps needs a period of whole steps of {values.spacing:g}, not {period:g}."
-            )
+        around = _around(n, period / values.spacing, values)
         if steps % around == 0:
             raise BadInput(f"A turn by {steps} steps with a period of {period:g} goes around to where it began.")
         moved = at - at % around + (at + steps) % around
     found = moved - first
     return np.where((found >= 0) & (found < n), found, -1)
+
+
+def _around(n: int, period: float, values: Variable) -> int:
+    """The fewest steps that are whole periods: P for a period of P / k over P values, P a prime."""
+    for steps in range(1, n + 1):
+        turns = steps / period
+        if round(turns) and abs(turns - round(turns)) < NEARLY_WHOLE:
+            return steps
+    raise BadInput(
+        f"A turn of whole steps needs a period of whole steps of {values.spacing:g}, or one of which a whole number"
+        f" is at most {n} such steps; {period * values.spacing:g} is neither. Near it is {n * values.spacing:g} /"
+        f" {max(1, min(n // 2, round(n / period)))}."
+    )
+
+
+def _need_value_at_answer(model: LensModel, values: Variable, template: str, block: int) -> None:
+    """Refuse what nothing can come of: after the last block, states elsewhere than at the answer are read no more."""
+    value, last = (workbench.variables.placed(model, values, template, read) for read in ("value", "last"))
+    if all(one.position != other.position for one, other in zip(value, last, strict=True)):
+        raise BadInput(
+            f"After block {block}, the last, nothing flows from the value in {template!r} to where the answer is read:"
+            " every change is 0. Move states before the block (stream='before'), after an earlier one, or end the"
+            " template with the value."
+        )
 
 
 def _changes(

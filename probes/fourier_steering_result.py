@@ -41,10 +41,12 @@ class FourierSteering(Result, kind="fourier-steering"):
     labels: tuple[str, ...]
     """All values of the variable, which answers are among."""
     layer: int
+    stream: str
+    """Whether states are moved "after" that block or "before" it."""
     feature: str
     period: float
     explained: float
-    """Share of the variance of the values' states along the fitted feature."""
+    """Share of the variance of the values' states that lies in the plane, or along the line, that they are moved in."""
     said: str
 
     @property
@@ -99,5 +101,6 @@ class FourierSteering(Result, kind="fourier-steering"):
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """Means over values and arms of a kind."""
-        said = f"{self.said} Moved after block {self.layer}; {self.explained:.0%} of the states' variance is along it."
-        return said, self.means()
+        where = "in the plane of the circle" if self.feature == "circle" else "along the line"
+        said = f"Moved {self.stream} block {self.layer}; {self.explained:.0%} of the states' variance lies {where}."
+        return f"{self.said} {said}", self.means()

@@ -45,9 +45,19 @@ def test_a_turn_leaves_what_is_not_in_the_plane():
     columns = np.stack([np.cos(2 * np.pi * at / 10), np.sin(2 * np.pi * at / 10), at - at.mean(), np.ones(30)], 1)
     weights = np.linalg.lstsq(columns, noisy, rcond=None)[0]
     np.testing.assert_allclose(fit.directions, weights[:2], atol=1e-9)
-    along = columns[:, :2] @ weights[:2]
-    share = ((along - along.mean(0)) ** 2).sum() / ((noisy - noisy.mean(0)) ** 2).sum()
-    assert fit.explained == pytest.approx(share)
+    away = noisy - noisy.mean(0)
+    left = away - (weights[:2].T @ np.linalg.lstsq(weights[:2].T, away.T, rcond=None)[0]).T
+    assert fit.explained == pytest.approx(1 - (left**2).sum() / (away**2).sum())
+
+
+def test_a_share_is_a_share_where_circle_and_value_are_much_alike():
+    at = np.arange(6.0)
+    angle = 2 * np.pi * at / 6
+    states = np.stack([3 * np.sin(angle) + at, np.cos(angle)], 1)  # cos, sin and value overlap: the sine takes too much
+    fit = fitted_feature(states, at, "circle", 6.0, with_value=True)
+    fitted = np.stack([np.cos(angle), np.sin(angle)], 1) @ fit.directions
+    assert ((fitted - fitted.mean(0)) ** 2).sum() > ((states - states.mean(0)) ** 2).sum()
+    assert fit.explained == pytest.approx(1)
 
 
 def test_a_shift_adds_the_slope_and_the_shortest_period_turns_half_around():
@@ -167,13 +177,66 @@ def test_targets_go_around_within_a_period_or_along_the_line():
     assert _targets(workbench.variable("days"), 1, 7.0).tolist() == [1, 2, 3, 4, 5, 6, 0]
 
 
+def test_targets_of_a_period_between_steps_go_around_after_whole_periods():
+    prime = workbench.variable("0-22")
+    for k in (2, 4, 11):
+        assert _targets(prime, 3, 23 / k).tolist() == [(i + 3) % 23 for i in range(23)]
+    assert _targets(prime, -1, 5.75).tolist() == [(i - 1) % 23 for i in range(23)]
+    assert _targets(workbench.variable("0-9"), 1, 2.5).tolist() == [
+        1,
+        2,
+        3,
+        4,
+        0,
+        6,
+        7,
+        8,
+        9,
+        5,
+    ]  # two periods are five
+    assert _targets(workbench.variable("0-58"), 1, 5.3636)[58] == 0  # 59 / 11, as one may write it
+
+
+def test_a_planted_circle_of_a_prime_turns_by_whole_steps():
+    model = planted_model(23, period=23 / 4, noise=0.01)
+    steered = workbench.fourier_steering(model, "0-22", period=23 / 4, by=(1, 5), draws=1)
+    for at, by in enumerate((1, 5)):
+        assert torch.equal(steered.answers[0, at], (torch.arange(23) + by) % 23)
+    assert steered.follows[0].tolist() == [1, 1]
+
+
+def test_states_are_moved_before_a_block_too(tiny):
+    model, template = tiny("gpt2"), "ab {} cd"
+    asked = {"template": template, "by": (3,), "draws": 1}
+    after, before = (
+        workbench.fourier_steering(model, "digits", layer=layer, stream=stream, **asked)
+        for layer, stream in ((0, "after"), (1, "before"))
+    )
+    assert torch.equal(after.carried, before.carried)
+    assert "Moved before block 1" in before.brief()[0] and "Moved after block 0" in after.brief()[0]
+    # before the first block nothing has mixed: the embeddings of the other value are the other value
+    whole = workbench.fourier_steering(model, "digits", layer=0, stream="before", **asked)
+    torch.testing.assert_close(whole.carried[1], torch.ones_like(whole.carried[1]), rtol=0, atol=1e-3)
+    assert torch.equal(whole.answers[1, 0], whole.wanted[0])
+
+
+def test_after_the_last_block_nothing_flows_to_an_answer_elsewhere(tiny):
+    model = tiny("gpt2")
+    last = model.n_blocks - 1
+    with pytest.raises(workbench.BadInput, match=f"After block {last}, the last, nothing flows.*stream='before'"):
+        workbench.fourier_steering(model, "digits", template="ab {} cd", layer=last)
+    workbench.fourier_steering(model, "digits", template="ab {}", layer=last, draws=1)
+    workbench.fourier_steering(model, "digits", template="ab {} cd", layer=last, stream="before", draws=1)
+
+
 @pytest.mark.parametrize(
     ("variable", "options", "says"),
     [
         ("letters", {"period": 27.0}, "above the range"),
         ("letters", {"period": 1.0}, "below two steps"),
-        ("letters", {"period": 6.5}, "a period of whole steps of 1, not 6.5"),
+        ("letters", {"period": 6.6}, "a whole number is at most 26 such steps; 6.6 is neither. Near it is 26 / 4"),
         ("letters", {"by": (26,)}, "goes around to where it began"),
+        ("letters", {"period": 6.5, "by": (13,)}, "goes around to where it began"),
         ("letters", {"by": (1, 0)}, "none of them 0"),
         ("letters", {"by": (30,), "feature": "value"}, "has another to go to"),
         ("letters", {"value": "A"}, "no value 'A'"),
