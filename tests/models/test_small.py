@@ -103,12 +103,26 @@ def test_padding_changes_no_answer():
 def test_bad_sizes_and_input_are_sentences():
     with pytest.raises(workbench.BadInput, match="act must be one of 'relu'"):
         SmallTransformer(SmallConfig(act="cube"))
+    with pytest.raises(workbench.BadInput, match="n_heads must be a whole number of at least 1, not 0"):
+        SmallTransformer(SmallConfig(n_heads=0))
+    with pytest.raises(workbench.BadInput, match="d_mlp must be a whole number of at least 0, not -1"):
+        SmallTransformer(SmallConfig(d_mlp=-1))
     with pytest.raises(workbench.BadInput, match="6 tokens are more than the 5"):
         made()(torch.zeros(1, 6, dtype=torch.long))
     with pytest.raises(workbench.BadInput, match="without spaces"):
         word_tokenizer(["a", "a"])
     with pytest.raises(workbench.BadInput, match="without spaces"):
         word_tokenizer(["a b"])
+    with pytest.raises(workbench.BadInput, match="are texts"):
+        word_tokenizer([1, 2])
+
+
+def test_what_cannot_be_saved_leaves_the_folder_as_it_was(tmp_path: Path):
+    with pytest.raises(workbench.BadInput, match="Nothing was written"):
+        save_small(made(), word_tokenizer(WORDS), tmp_path, provenance={"loss": torch.tensor(1.0)})
+    with pytest.raises(workbench.BadInput, match="not NoneType"):
+        save_small(made(), None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_words_that_are_not_known_have_an_id_of_their_own():

@@ -129,9 +129,64 @@ def test_another_training_in_the_folder_is_a_sentence(tmp_path: Path):
         run(folder=tmp_path, settings={"width": 5})
 
 
-def test_a_diverged_training_says_so_and_keeps_the_last_sound_state(tmp_path: Path):
+def not_a_number_from(bad: int, of_gradient: bool):
+    def made(net: nn.Module, step: int) -> torch.Tensor:
+        value = loss(net, step)
+        if step < bad:
+            return value
+        return value + (0 * net[0].weight.sum()).square().sqrt() if of_gradient else value * torch.nan
+
+    return made
+
+
+@pytest.mark.parametrize("of_gradient", [False, True])
+def test_a_diverged_training_says_so_and_keeps_the_last_sound_state(tmp_path: Path, of_gradient: bool):
     run(5, folder=tmp_path)
     before = (tmp_path / "training.safetensors").read_bytes()
-    with pytest.raises(workbench.BadWeights, match="diverged"):
-        run(folder=tmp_path, loss=lambda net, step: loss(net, step) * torch.nan)
+    kept: list[int] = []
+    with pytest.raises(workbench.BadWeights, match="diverged: after 8 steps"):
+        run(
+            folder=tmp_path,
+            loss=not_a_number_from(7, of_gradient),
+            keep=range(20),
+            save=lambda _net, step: kept.append(step),
+        )
+    assert kept == [5, 6, 7]
     assert (tmp_path / "training.safetensors").read_bytes() == before
+    with pytest.raises(workbench.BadWeights, match=f"after {STEPS} steps"):
+        run(loss=not_a_number_from(STEPS - 1, of_gradient))
+
+
+def test_interrupted_it_goes_on_from_the_last_whole_step(tmp_path: Path):
+    def interrupted(net: nn.Module, step: int) -> torch.Tensor:
+        if step == 7:
+            raise KeyboardInterrupt
+        return loss(net, step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder=tmp_path, loss=interrupted)
+    began: list[int] = []
+    resumed = run(folder=tmp_path, loss=lambda net, step: began.append(step) or loss(net, step))
+    assert began[0] == 7
+    assert torch.equal(weights(resumed.module), by_hand(STEPS))
+
+
+def test_what_cannot_be_kept_is_refused_before_anything_runs(tmp_path: Path):
+    with pytest.raises(workbench.BadInput, match="settings are kept as JSON"):
+        run(folder=tmp_path, settings={"type": torch.float32}, loss=None)
+    with pytest.raises(workbench.BadInput, match="dict of numbers"):
+        run(measure=lambda net, step: {"weights": weights(net)}, measure_at={0}, loss=None)
+    found = run(1, measure=lambda net, step: {"loss": loss(net, step)}, folder=tmp_path)
+    assert isinstance(found.history[0]["loss"], float)
+
+
+def test_another_optimizer_does_not_go_on(tmp_path: Path):
+    run(3, folder=tmp_path)
+    with pytest.raises(workbench.BadInput, match="'AdamW' instead of 'SGD'"):
+        training.train(module(), loss, steps=5, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), seed=3, folder=tmp_path)
+
+
+def test_the_end_of_a_shorter_training_is_no_row_of_a_longer_one(tmp_path: Path):
+    measure = {"measure": lambda net, step: {"size": weights(net).norm().item()}, "measure_at": range(0, STEPS, 4)}
+    run(5, folder=tmp_path, **measure)
+    assert [row["step"] for row in run(folder=tmp_path, **measure).history] == [0, 4, 8, STEPS]

@@ -1,5 +1,6 @@
 """`train`: a plain training loop that can be cut off at any moment and gives the same weights all the same."""
 
+import json
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from workbench import progress
 from workbench.errors import BadInput, BadWeights, Stopped
+from workbench.models.weights import not_finite
 from workbench.training.state import Standing, resume, suspend
 
 SUSPEND_EVERY = 30.0
@@ -49,39 +51,47 @@ def train(
     `loss(module, step)` makes the batch of a step and gives its loss: a function of the step alone (draw with a
     generator of its own; dropout is seeded by `seed` and the step), so that a resumed training ends with the same
     weights. `optimizer(parameters)` makes the optimizer; `schedule(step)` multiplies its learning rates; `clip` bounds
-    the norm of the gradient. In `folder` the state is kept every half minute, when it is stopped, and at the end, with
-    `settings`, which must be the same when it is resumed. `measure(module, step)` is recorded at the steps in
-    `measure_at` (a `range` or a set) and at the last; `save(module, step)` is called at those in `keep`. Step s means
-    after s updates: 0 is untrained. Raises `BadWeights` when the loss is no longer finite, `BadInput` for a folder of
-    another training.
+    the norm of the gradient. In `folder` the state is kept every half minute, when it is stopped or interrupted, and at
+    the end, with `settings`, which must be the same when it is resumed. `measure(module, step)` is recorded at the
+    steps in `measure_at` (a `range` or a set) and at the last; `save(module, step)` is called at those in `keep`. Step
+    s means after s updates: 0 is untrained. Raises `BadWeights` before anything is measured or written of a loss or
+    weights that are no longer finite, `BadInput` for a folder of another training.
     """
     if steps < 0:
         raise BadInput(f"steps must be 0 or more, not {steps}.")
     made = optimizer(module.parameters())
     rates = [group["lr"] for group in made.param_groups]
-    folder, settings = None if folder is None else Path(folder), {"seed": seed, **(settings or {})}
+    settings = _plain({"seed": seed, "optimizer": type(made).__name__, **(settings or {})})
+    folder = None if folder is None else Path(folder)
     standing = Standing()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         standing = resume(folder, module, made, settings)
     if standing.step > steps:
         raise BadInput(f"{folder} holds a training of {standing.step} steps, more than {steps}. Give another folder.")
+    standing.history = [
+        row for row in standing.history if int(row["step"]) in measure_at
+    ]  # no end of a shorter training
+    value: Tensor | None = None
 
     def observe(step: int) -> None:
-        due = step in measure_at or step == steps
-        if measure is not None and due and not any(row["step"] == step for row in standing.history):
+        measured = measure is not None and (step in measure_at or step == steps)
+        if measured or (save is not None and step in keep):
+            _check_finite(module, value, step)
+        if measure is not None and measured and not any(row["step"] == step for row in standing.history):
             module.eval()
             with torch.no_grad():
-                standing.history.append({"step": step, **measure(module, step)})
+                standing.history.append({"step": step, **_numbers(measure(module, step))})
             module.train()
         if save is not None and step in keep:
             save(module, step)
 
     def write() -> None:
+        _check_finite(module, value, standing.step)
         if folder is not None:
             suspend(folder, module, made, standing, settings)
 
-    written, value = time.monotonic(), None
+    written, whole = time.monotonic(), True
     module.train()
     try:
         with torch.random.fork_rng(devices=None if torch.cuda.is_available() else []):
@@ -95,26 +105,43 @@ def train(
                 value.backward()
                 if clip is not None:
                     nn.utils.clip_grad_norm_(module.parameters(), clip)
+                whole = False
                 made.step()
-                standing.step = step + 1
+                standing.step, whole = step + 1, True
                 observe(step + 1)
                 progress.report(label, step + 1, steps)
                 if time.monotonic() - written > SUSPEND_EVERY:
-                    _check_finite(value, step)
                     write()
                     written = time.monotonic()
-    except Stopped:  # comes from a report of progress, where a step is whole
-        write()
+    except (KeyboardInterrupt, Stopped):
+        if whole:  # between two updates; amid one, the state that was last written is the one to go on from
+            write()
         raise
-    if value is not None:
-        _check_finite(value, steps - 1)
     write()
     return Training(module=module.eval(), steps=steps, history=tuple(standing.history))
 
 
-def _check_finite(value: Tensor, step: int) -> None:
-    if not torch.isfinite(value.detach()).all():
-        raise BadWeights(
-            f"The loss of step {step} is {value.item()}: the training has diverged. Nothing was written since it was"
-            " finite; try a smaller learning rate."
-        )
+def _check_finite(module: nn.Module, value: Tensor | None, step: int) -> None:
+    """Raise where the last loss or any weight is NaN or infinite: before anything of it is written."""
+    sound = value is None or bool(torch.isfinite(value.detach()).all())
+    if sound and not any(True for _ in not_finite(module)):
+        return
+    what = "its weights are not finite" if sound or value is None else f"its loss is {value.item()}"
+    raise BadWeights(
+        f"The training has diverged: after {step} steps {what}. What was written before is left as it is; try a smaller"
+        " learning rate, or clip the gradient."
+    )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(dict(settings), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"settings are kept as JSON, which these are not: {error}.") from error
+
+
+def _numbers(measured: Mapping[str, Any]) -> dict[str, float]:
+    try:
+        return {name: float(value) for name, value in measured.items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"measure gives a dict of numbers, and these are not: {error}.") from error

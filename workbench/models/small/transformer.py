@@ -11,6 +11,8 @@ from workbench.models.small.config import SmallConfig
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 NORMS = (None, "layer")
+SIZES = {"vocab_size": 1, "n_ctx": 1, "n_layers": 1, "n_heads": 1, "d_model": 1, "d_head": 1, "d_mlp": 0}
+"""Each with the least that it may be."""
 
 
 class Mlp(nn.Module):
@@ -126,3 +128,7 @@ def _check(config: SmallConfig) -> None:
     for name, value, allowed in (("act", config.act, tuple(ACTIVATIONS)), ("norm", config.norm, NORMS)):
         if value not in allowed:
             raise BadInput(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}.")
+    for name, least in SIZES.items():
+        value = getattr(config, name)
+        if type(value) is not int or value < least:
+            raise BadInput(f"{name} must be a whole number of at least {least}, not {value!r}.")

@@ -23,6 +23,8 @@ def word_tokenizer(words: Sequence[str]) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
+    if not all(isinstance(word, str) for word in words):
+        raise BadInput("The words of a tokenizer are texts, such as '7' or '+'.")
     if len(set(words)) < len(words) or UNKNOWN in words or any(len(word.split()) != 1 for word in words):
         raise BadInput(f"The words of a tokenizer are different, without spaces, and none is {UNKNOWN!r}.")
     ids = {word: number for number, word in enumerate((*words, UNKNOWN))}
@@ -46,8 +48,9 @@ def save_small(
     """
     from safetensors.torch import save
 
+    if not hasattr(tokenizer, "save_pretrained"):
+        raise BadInput(f"save_small takes the tokenizer that word_tokenizer makes, not {type(tokenizer).__name__}.")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().to(dtype or value.dtype).contiguous().cpu() for name, value in _own(module).items()}
     config = {
         **module.config.to_diff_dict(),
@@ -55,9 +58,14 @@ def save_small(
         "dtype": str(dtype or module.dtype).removeprefix("torch."),
         "provenance": dict(provenance) if provenance else None,
     }
+    try:
+        written = json.dumps(config, indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"provenance is kept as JSON, which this is not: {error}. Nothing was written.") from error
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     write_atomically(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
-    write_atomically(folder / "config.json", json.dumps(config, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder / "config.json", written)
     return folder
 
 
