@@ -28,6 +28,10 @@ def as_command(
     """One shell line; prompts go last, in order, after `--` when one could be taken for an option."""
     words = ["workbench", "run", name, "--model", model]
     for option, value in load.items():
+        if option == "checkpoint" and isinstance(value, int) and value >= 0:
+            raise BadInput(
+                f"A command line names a checkpoint by its step, as in checkpoint='1000', not by its place {value}."
+            )
         if value is not None:
             words += [flag(option), str(value)]
     last: list[str] = []
