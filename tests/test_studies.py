@@ -20,6 +20,8 @@ STUDIES = studies.known()
 LONGER = ("attention_flow", "attention_viz", "ioi")
 """Studies of minutes, the last two on whole packaged models. Their notebooks are the same code as the studies, which
 `make studies` runs."""
+REAL = ("addition_pretrained",)
+"""Studies of seconds that look into a real model, too."""
 
 
 def claim(**changes):
@@ -208,7 +210,9 @@ def test_the_notebook_is_made_from_the_study_and_holds_no_outputs(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in STUDIES if name not in LONGER])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.real] * (name in REAL)) for name in STUDIES if name not in LONGER]
+)
 def test_the_notebook_runs(name, tmp_path):
     from nbclient import NotebookClient
 

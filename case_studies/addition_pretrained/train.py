@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from case_studies.addition_pretrained.numbers import SLOW, exchanged, wave_table
-from workbench import training
 from workbench.models.small import SmallConfig, SmallTransformer, save_small, word_tokenizer
+from workbench.training import Training, train as trained_by
 
 ARMS = ("scratch", "waves", "exchanged", "slow waves", "random")
 """Whose number embeddings: trained; frozen value and waves; frozen, the same for other numbers; frozen, without the
@@ -91,7 +91,7 @@ def tokenizer(config: TrainConfig):
     return word_tokenizer([*map(str, range(config.numbers)), "+", "="])
 
 
-def train(config: TrainConfig, folder: Path, *, checkpoint: Path | None = None) -> training.Training:
+def train(config: TrainConfig, folder: Path, *, checkpoint: Path | None = None) -> Training:
     """Train in `folder` (it goes on where it was cut off); write the weights to `checkpoint`. Half a minute."""
     module = initial_model(config)
     ids, sums, trained, held_out = pairs(config)
@@ -116,7 +116,7 @@ def train(config: TrainConfig, folder: Path, *, checkpoint: Path | None = None) 
         groups = [{"params": rest}, {"params": [module.embed.weight], "weight_decay": decay}]
         return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
-    done = training.train(
+    done = trained_by(
         module,
         loss,
         steps=config.steps,
