@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workbench.errors import BadInput
 from workbench.inputs import tokenizer_of
@@ -32,11 +32,60 @@ def placed(model: "LensModel", variable: Variable, template: str = GAP, read: Re
 
     A template holds {} once. A value at the very start of the text has a space before it where `variable.spaced`.
     """
+    check_read(read)
     before, after = _parts(template)
     if variable.by_id:
         return tuple(_of_ids(model, variable, before, after, read))
     texts = [f" {text}" if variable.spaced and not before else text for text in variable.texts]
-    return tuple(_of_text(model, text, before, after, read) for text in texts)
+    found = tuple(_of_text(model, text, before, after, read) for text in texts)
+    check_differ(model, [before + text + after for text in texts], [one.ids for one in found])
+    return found
+
+
+def check_read(read: str) -> None:
+    """Refuse a place to read that there is not."""
+    if read not in get_args(Read):
+        raise BadInput(f"States are read at the {' or the '.join(map(repr, get_args(Read)))} token, not at {read!r}.")
+
+
+def check_differ(model: "LensModel", texts: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
+    """Refuse prompts that the tokenizer does not know a part of, or does not tell apart."""
+    tokenizer, seen = tokenizer_of(model), dict[tuple[int, ...], str]()
+    unknown, counts = getattr(tokenizer, "unk_token_id", None), set[int]()
+    for text, row in zip(texts, rows, strict=True):
+        if unknown is not None and (count := list(row).count(unknown)) not in counts:
+            check_known(model, text)
+            counts.add(count)
+        if (key := tuple(row)) in seen:
+            same = f"{text!r} is" if seen[key] == text else f"{seen[key]!r} and {text!r} are"
+            raise BadInput(
+                f"{same} the prompt of different values to {model.name}, token by token: choose a template with a space"
+                " or a word between, or other values."
+            )
+        seen[key] = text
+
+
+def check_known(model: "LensModel", text: str) -> None:
+    """Refuse a text with words (or characters) that the tokenizer reads as unknown, and name them."""
+    tokenizer: Any = tokenizer_of(model)
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None:
+        return
+    if getattr(tokenizer, "is_fast", False):
+        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        spans = zip(read["input_ids"], read["offset_mapping"], strict=True)
+        names = [text[low:high].strip() or text[low:high] for number, (low, high) in spans if number == unknown]
+    elif unknown in _ids(tokenizer, text, special=False):
+        names = [word for word in text.split() if unknown in _ids(tokenizer, word, special=False)] or [text]
+    else:
+        return
+    if names := [name for name in dict.fromkeys(names) if tokenizer.unk_token not in name]:
+        listed = ", ".join(map(repr, names))
+        more = "" if names == [text] else f" in {text!r}"
+        raise BadInput(
+            f"The tokenizer of {model.name} does not know {listed}{more}: leave it out, or write it otherwise, with"
+            " spaces between the words that it knows."
+        )
 
 
 def _parts(template: str) -> tuple[str, str]:
@@ -56,9 +105,6 @@ def _of_text(model: "LensModel", value: str, before: str, after: str, read: Read
     inside = _inside(tokenizer, row, before, before + value, text)
     if not inside:
         raise BadInput(f"The tokens of {text!r} do not show where {value.strip()!r} is. Choose another template.")
-    if getattr(tokenizer, "unk_token_id", None) in [row[at] for at in inside]:
-        named = value.strip()
-        raise BadInput(f"The tokenizer of {model.name} does not know {named!r}: leave it out, or write it otherwise.")
     return _fitting(model, row, inside[-1] if read == "value" else _last(tokenizer, row))
 
 
@@ -87,6 +133,8 @@ def _of_ids(model: "LensModel", variable: Variable, before: str, after: str, rea
     tokenizer = tokenizer_of(model)
     if tokenizer is None and (before or after):
         raise BadInput(f"{model.name} was adapted without a tokenizer, so its template can only be {GAP}.")
+    for text in filter(str.strip, (before, after)):
+        check_known(model, text)
     lead, end = ([], []) if tokenizer is None else _around(tokenizer)
     head, tail = ([] if not text else _ids(tokenizer, text, special=False) for text in (before, after))
     for number in variable.tokens().tolist():

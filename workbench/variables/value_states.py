@@ -12,7 +12,7 @@ from workbench.hooks import reading
 from workbench.inputs import tokenizer_of, vocab_size
 from workbench.progress import track
 from workbench.variables.form import Variable
-from workbench.variables.texts import GAP, Placed, Read, placed
+from workbench.variables.texts import GAP, Placed, Read, check_read, placed
 
 if TYPE_CHECKING:
     from workbench.models.lens_model import LensModel
@@ -40,6 +40,7 @@ def states(
     equal lengths together.
     """
     check_sites(model, sites)
+    check_read(read)
     if variable.of_positions:
         return _of_positions(model, len(variable), sites, seed)
     found: dict[str, list[Any]] = {site: [None] * len(variable) for site in sites}

@@ -15,6 +15,7 @@ from workbench.inputs import tokenizer_of
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
 from workbench.variables import Variable, placed, variable
+from workbench.variables.texts import check_differ, check_known
 from workbench.variables.value_states import encoded
 
 MOST = 256
@@ -147,7 +148,9 @@ def _rows(pairs: Pairs) -> list[list[int]]:
         for a in told["{a}"]
         for b in told["{b}"]
     ]
-    return [list(row) for row in tokenizer_of(pairs.model)(texts)["input_ids"]]
+    rows = [list(row) for row in tokenizer_of(pairs.model)(texts)["input_ids"]]
+    check_differ(pairs.model, texts, rows)
+    return rows
 
 
 def _by_ids(pairs: Pairs) -> list[list[int]]:
@@ -173,6 +176,7 @@ def _plain_ids(model: LensModel, text: str) -> list[int]:
     tokenizer = tokenizer_of(model)
     if tokenizer is None:
         raise BadInput(f"{model.name} was adapted without a tokenizer, so the template can only be '{{a}} {{b}}'.")
+    check_known(model, text)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
