@@ -40,6 +40,9 @@ def test_the_share_of_high_frequencies():
     assert frequency_ratio(power, 2).item() == pytest.approx(0.6)
     assert frequency_ratio(power, 1).item() == pytest.approx(1)
     assert frequency_ratio(power, 5).item() == 0
+    odd = torch.tensor([0.0, 1, 2, 4, 8, 16])  # of ten or eleven tokens: 3, 4 and 5 are above 2.5
+    assert frequency_ratio(odd).item() == pytest.approx(28 / 31)
+    assert frequency_ratio(torch.tensor([0.0, 2])).item() == 1
     of_noise = frequency_ratio(power_spectrum(noise(500, 41)))
     assert of_noise.mean().item() == pytest.approx(0.5, abs=0.02)
 

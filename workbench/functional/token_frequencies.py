@@ -35,7 +35,7 @@ def frequency_ratio(power: Real[Tensor, "*batch frequency"], cut: int | None = N
     Without a `cut`, above half of the highest frequency: about .5 for noise. NaN where there is no power.
     """
     n = power.shape[-1]
-    first = n // 2 + 1 if cut is None else cut
+    first = (n - 1) // 2 + 1 if cut is None else cut
     if n < 2 or not 1 <= first <= n:
         raise BadInput(f"A cut lies between 1 and the number of frequencies, {n}, not at {first}.")
     return explained_by(power, range(first, n))
