@@ -141,6 +141,14 @@ def test_losses_of_single_precision_are_read_below_its_rounding():
     assert keep_sums(logits.half(), (1,)).dtype == torch.float32
 
 
+TABLE = torch.ones(3, 3, 3)
+
+
+def test_targets_may_be_of_any_whole_type():
+    right = torch.arange(9, dtype=torch.int32).view(3, 3) % 3
+    assert pair_loss(noise(3, 3, 3), right) == pair_loss(noise(3, 3, 3), right.long())
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -152,6 +160,17 @@ def test_losses_of_single_precision_are_read_below_its_rounding():
         (lambda: keep_sums(torch.ones(7, 7, 7), (1,), "times"), "'add' or 'subtract'"),
         (lambda: sum_power(torch.ones(7, 7, 7), "times"), "'add' or 'subtract'"),
         (lambda: pair_loss(torch.ones(7, 7, 5)), "there are 5 answers"),
+        (lambda: restricted_loss(TABLE, [1.5]), "A frequency is a whole number, not 1.5"),
+        (lambda: excluded_loss(TABLE, [1.0]), "A frequency is a whole number, not 1.0"),
+        (lambda: sum_directions(7, [1.5]), "A frequency is a whole number, not 1.5"),
+        (lambda: restricted_loss(TABLE, torch.tensor([1, 2])), "a list of whole numbers.*of a tensor, .tolist"),
+        (lambda: pair_loss(TABLE, mask=torch.ones(3, 2, dtype=torch.bool)), r"A mask for 3 x 3 pairs.*not \(3, 2\)"),
+        (lambda: restricted_loss(TABLE, [1], mask=torch.ones(3, dtype=torch.bool)), r"A mask for 3 x 3.*not \(3,\)"),
+        (lambda: excluded_loss(TABLE, [1], mask=torch.ones(3, 3)), "true or false; this one is of type float32"),
+        (lambda: pair_loss(TABLE, torch.zeros(3, dtype=torch.int64)), r"Targets for 3 x 3 pairs.*not \(3,\)"),
+        (lambda: pair_loss(TABLE, torch.zeros(3, 3)), "whole numbers; these are of type float32"),
+        (lambda: pair_loss(TABLE + 1j), "real numbers, not complex64"),
+        (lambda: restricted_loss(TABLE + 1j, [1]), "real numbers, not complex64"),
         (lambda: pair_loss(torch.ones(3, 3, 3), mask=torch.zeros(3, 3, dtype=torch.bool)), "leaves none"),
     ],
 )

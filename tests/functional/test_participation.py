@@ -56,8 +56,15 @@ def test_shifts_and_scales_change_nothing():
     ratio = inverse_participation_ratio(values)
     torch.testing.assert_close(inverse_participation_ratio(values.roll(31, -1)), ratio, rtol=0, atol=1e-12)
     torch.testing.assert_close(inverse_participation_ratio(-1e6 * values), ratio, rtol=0, atol=1e-12)
-    for scale in (1e-8, 1e15):  # their fourth powers are not in float32
+    for scale in (1e-8, 1e15, 1e30, 5e37):  # their fourth powers, squares and sums are not in float32
         torch.testing.assert_close(inverse_participation_ratio(scale * values.float()), ratio.float())
+    without = inverse_participation_ratio(values, constant=False).float()
+    torch.testing.assert_close(inverse_participation_ratio(5e37 * values.float(), constant=False), without)
+    assert not is_dead(5e37 * values.float()).any()
+    steps = (4 * values).round() / 4
+    on_top = torch.cat([steps, -steps], -1) + 2**14  # it and its mean are exact in float32
+    wanted = inverse_participation_ratio(on_top, constant=False).float()
+    torch.testing.assert_close(inverse_participation_ratio(on_top.float(), constant=False), wanted, rtol=1e-5, atol=0)
 
 
 def test_the_constant_counts_unless_told():
@@ -89,3 +96,5 @@ def test_what_cannot_be_is_a_sentence(as_installed):
             call(AT, dim=1)
         with pytest.raises(BadInput, match="no values along axis -1"):
             call(torch.ones(2, 0))
+        with pytest.raises(BadInput, match="real numbers, not complex64"):
+            call(torch.ones(4, dtype=torch.complex64))

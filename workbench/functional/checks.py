@@ -1,5 +1,6 @@
 """What is refused before anything is computed: missing axes, NaN and infinity, numbers that are not whole."""
 
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -28,6 +29,23 @@ def need_whole(name: str, number: Any) -> None:
     """Refuse numbers that are not whole, 2.0 too."""
     if not isinstance(number, Integral) or isinstance(number, bool):
         raise BadInput(f"{name} is a whole number, not {number!r}.")
+
+
+def need_frequencies(frequencies: Sequence[int]) -> list[int]:
+    """Frequencies in order, each once; refuses what is no list of whole numbers."""
+    if isinstance(frequencies, Tensor) or not isinstance(frequencies, Iterable):
+        raise BadInput(
+            f"Frequencies are a list of whole numbers such as (1, 2), not {frequencies!r}; of a tensor, .tolist()."
+        )
+    for k in frequencies:
+        need_whole("A frequency", k)
+    return sorted({int(k) for k in frequencies})
+
+
+def need_real(what: str, x: Tensor) -> None:
+    """Refuse complex numbers, of which only the real part would count."""
+    if x.is_complex():
+        raise BadInput(f"{what} are real numbers, not {str(x.dtype).removeprefix('torch.')}: give .real, or .abs().")
 
 
 def need_mask(mask: Tensor) -> None:

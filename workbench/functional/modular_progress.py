@@ -15,7 +15,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from workbench.errors import BadInput
-from workbench.functional.checks import need_axes, need_whole
+from workbench.functional.checks import (
+    need_axes,
+    need_frequencies,
+    need_mask,
+    need_real,
+    need_whole,
+    need_whole_numbers,
+)
 from workbench.functional.spectra import power_spectrum, precise
 
 Operation = Literal["add", "subtract"]
@@ -87,7 +94,14 @@ def pair_loss(
     Targets are (a + b) mod n (or a - b), unless others are given; `mask` says which pairs count.
     """
     n, _ = _table(logits, ())
-    right = _values(n, operation, logits.device) if targets is None else targets
+    for what, given in (("Targets", targets), ("A mask", mask)):
+        if given is not None and given.shape != (n, n):
+            raise BadInput(f"{what} for {n} x {n} pairs must be of that shape, not {tuple(given.shape)}.")
+    if targets is not None:
+        need_whole_numbers("Targets", targets)
+    if mask is not None:
+        need_mask(mask)
+    right = _values(n, operation, logits.device) if targets is None else targets.long()
     counted = torch.ones_like(right, dtype=torch.bool) if mask is None else mask
     if not counted.any():
         raise BadInput("A loss is a mean over pairs, and the mask leaves none.")
@@ -108,6 +122,7 @@ def restricted_loss(
     It falls before the loss on pairs never trained on does, where a circuit of these frequencies forms. Over all pairs,
     or those of `mask`.
     """
+    _table(logits, frequencies)
     return pair_loss(keep_sums(logits.double(), frequencies, operation, constant=True), targets, mask, operation)
 
 
@@ -123,6 +138,7 @@ def excluded_loss(
     On the pairs trained on (`mask`), it rises as what was learned by heart gives way to the circuit; ln n where nothing
     else is left.
     """
+    _table(logits, frequencies)
     return pair_loss(remove_sums(logits.double(), frequencies, operation), targets, mask, operation)
 
 
@@ -175,6 +191,7 @@ def _sign(operation: str) -> int:
 
 def _table(logits: Tensor, frequencies: Sequence[int]) -> tuple[int, list[int]]:
     need_axes("Tables of logits", logits, "a b c", batched=False)
+    need_real("Logits", logits)
     n = len(logits)
     if logits.shape[1] != n or n < 2:
         raise BadInput(f"A table over pairs has as many b as a, two or more; this is of shape {tuple(logits.shape)}.")
@@ -182,7 +199,7 @@ def _table(logits: Tensor, frequencies: Sequence[int]) -> tuple[int, list[int]]:
 
 
 def _chosen(n: int, frequencies: Sequence[int]) -> list[int]:
-    chosen = sorted(set(frequencies))
+    chosen = need_frequencies(frequencies)
     if chosen and not 1 <= chosen[0] <= chosen[-1] <= n // 2:
         raise BadInput(f"Frequencies over {n} values are 1 to {n // 2}, not {tuple(frequencies)}.")
     return chosen

@@ -28,9 +28,9 @@ def inverse_participation_ratio(
     """
     if spectrum not in ("rfft", "fft"):
         raise BadInput(f"The spectrum is 'rfft' (each frequency once) or 'fft' (twice), not {spectrum!r}.")
-    given = _counted(values, dim, constant)
-    dead = _small(given)
-    given = given / given.norm(dim=-1, keepdim=True).masked_fill(dead[..., None], torch.nan)
+    given, size = _counted(values, dim, constant)
+    lengths = given.norm(dim=-1, keepdim=True)
+    given = given / lengths.masked_fill(lengths * size < DEAD, torch.nan)
     squares = (torch.fft.rfft if spectrum == "rfft" else torch.fft.fft)(given).abs().square()
     return squares.square().sum(-1) / squares.sum(-1).square()
 
@@ -40,16 +40,16 @@ def is_dead(values: Real[Tensor, "..."], dim: int = -1, *, constant: bool = True
 
     With `constant` false, of the differences from the mean.
     """
-    return _small(_counted(values, dim, constant))
+    given, size = _counted(values, dim, constant)
+    return (given.norm(dim=-1, keepdim=True) * size < DEAD).squeeze(-1)
 
 
-def _small(rows: Tensor) -> Tensor:
-    """Which rows (..., n) are of a norm below 1e-8, whose square float32 would still hold."""
-    return rows.norm(dim=-1) < DEAD
-
-
-def _counted(values: Tensor, dim: int, constant: bool) -> Tensor:
+def _counted(values: Tensor, dim: int, constant: bool) -> tuple[Float[Tensor, "*rest n"], Float[Tensor, "*rest 1"]]:
+    """Rows over the power of two below their largest entry, which rounds nothing, and that power."""
     if not -values.ndim <= dim < values.ndim or not values.shape[dim]:
         raise BadInput(f"There are no values along axis {dim} of shape {tuple(values.shape)}.")
     rows = precise(values).movedim(dim, -1)
-    return rows if constant else rows - rows.mean(-1, keepdim=True)
+    exponents = torch.frexp(rows.detach().abs().amax(-1, keepdim=True)).exponent
+    size = torch.ldexp(torch.ones_like(exponents, dtype=rows.dtype), exponents - 1)
+    rows = rows / size
+    return (rows if constant else rows - rows.mean(-1, keepdim=True)), size

@@ -12,13 +12,15 @@ from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_frequencies, need_real
 
 DEAD = 1e-8
 """What has a smaller norm than this is dead: nothing is said of its spectrum."""
 
 
 def precise(values: Tensor) -> Tensor:
-    """Values in a type that a transform can be computed in."""
+    """Values in a type that a transform can be computed in; refuses complex ones."""
+    need_real("Values", values)
     if not values.is_floating_point():
         return values.double()
     return values.float() if values.dtype.itemsize < 4 else values
@@ -61,8 +63,7 @@ def fourier_coefficients_2d(values: Real[Tensor, "a b *rest"]) -> Float[Tensor, 
 
     For a table over operand pairs, or one with neurons or logits as its further axes.
     """
-    if values.ndim < 2:
-        raise BadInput(f"A spectrum over pairs needs two axes, (a, b, ...); this is of shape {tuple(values.shape)}.")
+    _need_pairs(values)
     return fourier_coefficients(fourier_coefficients(values, 0), 1)
 
 
@@ -72,6 +73,7 @@ def power_2d(values: Real[Tensor, "a b *rest"], centre: bool = True) -> Float[Te
     Entry (k, l) is the power in the products of a wave of frequency k in a with one of frequency l in b; the sum is
     that of the squares. With `centre` the mean over pairs is taken off and entry (0, 0) is 0.
     """
+    _need_pairs(values)
     if centre:
         values = precise(values)
         values = values - values.mean((0, 1), keepdim=True)
@@ -93,7 +95,7 @@ def explained_by(
     A frequency counts once. NaN where there is no power to share: the dead, of a norm below 1e-8.
     """
     power = precise(power)
-    chosen = sorted(set(frequencies))
+    chosen = need_frequencies(frequencies)
     n = power.shape[-1]
     if chosen and not 1 <= chosen[0] <= chosen[-1] < n:
         raise BadInput(
@@ -107,13 +109,17 @@ def key_frequencies(
 ) -> tuple[int, ...]:
     """The frequencies that have more than `share` of the power, of all but the constant, or of `total`; in order.
 
-    None of what is dead.
+    None of what is dead, of a norm below 1e-8; NaN and infinity are refused.
     """
     if power.ndim != 1:
         raise BadInput(f"Key frequencies are those of one spectrum; this is of shape {tuple(power.shape)}.")
     if not 0 <= share < 1:
         raise BadInput(f"share is from 0 to below 1, not {share}.")
     power = precise(power)
+    if bad := int((~power.isfinite()).sum()):
+        raise BadInput(f"{bad} of {len(power)} powers are NaN or infinity: there are no key frequencies.")
+    if total is not None and not math.isfinite(total):
+        raise BadInput(f"A total of {total} has no shares.")
     above = (power / _total(power, total) > share).tolist()
     return tuple(k for k, is_key in enumerate(above) if is_key and k)
 
@@ -131,6 +137,11 @@ def gini(values: Real[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
     ranks = torch.arange(1 - n, n, 2, dtype=given.dtype, device=given.device)
     total = given.sum(-1)
     return (given.sort(-1).values * ranks).sum(-1) / (n * total.masked_fill(total == 0, torch.nan))
+
+
+def _need_pairs(values: Tensor) -> None:
+    if values.ndim < 2:
+        raise BadInput(f"A spectrum over pairs needs two axes, (a, b, ...); this is of shape {tuple(values.shape)}.")
 
 
 def _of_frequencies(power: Tensor, dim: int) -> Tensor:
