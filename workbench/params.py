@@ -119,7 +119,8 @@ class Param:
         return cast
 
     def _wrong(self, value: Any) -> BadInput:
-        return BadInput(f"{self.name} must be {self.allowed}, not {_short(value)}.")
+        hint = _as_text(value) if self.kind == "variable" else ""
+        return BadInput(f"{self.name} must be {self.allowed}, not {_short(value)}.{hint}")
 
     @property
     def allowed(self) -> str:
@@ -191,6 +192,14 @@ def _cast(value: Any, wanted: type) -> Any:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _as_text(value: Any) -> str:
+    """How a variable that is a list, or made already, is given as text."""
+    if isinstance(value, Sequence) and value and all(isinstance(item, str) for item in value):
+        return f" Write the list as one text: {_short(','.join(value))}."
+    name = getattr(value, "name", None)
+    return f" Give what it was made from, such as its name: {name!r}." if isinstance(name, str) else ""
 
 
 def _within_count(name: str, value: int, count: int, model: "LensModel") -> int:

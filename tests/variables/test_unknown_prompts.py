@@ -69,3 +69,13 @@ def test_values_of_the_same_tokens_are_refused(adder):
 def test_a_place_to_read_that_there_is_not_is_refused(adder, name):
     with pytest.raises(workbench.BadInput, match="at the 'value' or the 'last' token, not at 'foo'"):
         states(adder, variable(name, adder), ["embed"], read="foo")  # type: ignore
+
+
+def test_variables_that_are_lists_or_made_already_say_how_to_be_given(adder):
+    made = variable("0-6", adder)
+    with pytest.raises(workbench.BadInput, match="Write the list as one text: '0,1,2'"):
+        workbench.fourier_spectrum(adder, ["0", "1", "2"])  # type: ignore
+    with pytest.raises(workbench.BadInput, match="Give what it was made from, such as its name: '0-6'"):
+        workbench.fourier_spectrum(adder, made)  # type: ignore
+    with pytest.raises(workbench.BadInput, match="not Variable. Give what it was made from: '0-6'"):
+        variable(made)  # type: ignore

@@ -52,7 +52,8 @@ def variable(spec: str | Path | Sequence[str], model: "LensModel | None" = None)
 def _named(spec: str | Path | Sequence[str], model: "LensModel | None") -> Variable:
     if not isinstance(spec, str | Path):
         if not isinstance(spec, Sequence) or not all(isinstance(item, str) for item in spec):
-            raise BadInput(f"A variable is one of {', '.join(BUILTIN)}; {HOW}; not {type(spec).__name__}.")
+            made = f" Give what it was made from: {spec.name!r}." if isinstance(spec, Variable) else ""
+            raise BadInput(f"A variable is one of {', '.join(BUILTIN)}; {HOW}; not {type(spec).__name__}.{made}")
         return _of_list(tuple(spec), ",".join(spec))
     text = str(spec).strip()
     if text == "positions" or _PLACES.fullmatch(text):
@@ -83,21 +84,28 @@ def _of_list(items: tuple[str, ...], name: str) -> Variable:
 
 
 def _numbers(items: tuple[str, ...]) -> tuple[float, ...] | None:
-    """The numbers that the items are; None where one of them is none."""
+    """The numbers that the items are; None where one of them is a word."""
     try:
         values = tuple(float(item) for item in items)
     except ValueError:
         return None
+    if any(map(isfinite, values)) and (odd := [x for x, v in zip(items, values, strict=True) if not isfinite(v)]):
+        raise BadInput(f"{odd[0]!r} stands among numbers and is none: write a finite number, or leave it out.")
     return values if all(map(isfinite, values)) else None
 
 
 def _spacing(values: tuple[float, ...], items: tuple[str, ...], name: str) -> float:
     steps = [after - before for before, after in pairwise(values)] or [1.0]
     for at, step in enumerate(steps):
-        if step <= 0 or abs(step - steps[0]) > 1e-6 * abs(steps[0]):
+        if step <= 0:
+            raise BadInput(
+                f"The numbers of {name} must rise, the smallest first, each once: {items[at + 1]} comes after"
+                f" {items[at]}."
+            )
+        if abs(step - steps[0]) > 1e-6 * abs(steps[0]):
             raise BadInput(
                 f"The numbers of {name} are not evenly spaced: {items[0]} to {items[1]} is a step of {steps[0]:g}, and"
-                f" {items[at]} to {items[at + 1]} one of {step:g}. A spectrum needs equal steps, the smallest first."
+                f" {items[at]} to {items[at + 1]} one of {step:g}. A spectrum needs equal steps."
             )
     return steps[0]
 
