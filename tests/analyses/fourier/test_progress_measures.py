@@ -8,6 +8,7 @@ import torch
 
 import workbench
 from tests.analyses.fourier.adding_models import answering, ideal, random_adder
+from workbench.analyses.fourier.given import check_load
 from workbench.analyses.fourier.measured import MEASURES
 
 N = 7
@@ -262,3 +263,42 @@ def test_what_is_no_history_is_a_sentence(steps, load, says):
     variable = "numbers" if says == "at the end" else "0-6"
     with pytest.raises(workbench.BadInput, match=says if variable == "0-6" else "numbers|at the end"):
         workbench.progress_history(steps, load, variable)
+
+
+def test_no_pairs_and_two_kinds_of_pairs_are_refused(tmp_path):
+    model, path = random_adder(), tmp_path / "pairs.txt"
+    path.write_text("\n")
+    with pytest.raises(workbench.BadFile, match="lists no pair: write two values of 0-6"):
+        workbench.progress_measures(model, "0-6", train_file=str(path))
+    path.write_text("0,1\n")
+    with pytest.raises(workbench.BadInput, match="train_file and train_share both say"):
+        workbench.progress_measures(model, "0-6", train_file=str(path), train_share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"draws": -1}, "draws must be a whole number of at least 0, not -1"),
+        ({"seed": -2}, "seed must be a whole number of at least 0, not -2"),
+        ({"train": torch.ones(7, 7, dtype=torch.bool), "train_share": 0.5}, "train and train_share both say"),
+        ({"load": lambda step: random_adder(7 + step)}, "of step 0 has 9 tokens, and that of step 1 10: these are no"),
+    ],
+)
+def test_what_a_history_cannot_take_is_a_sentence(options, says):
+    given = {"load": lambda step: random_adder(seed=step)} | options
+    with pytest.raises(workbench.BadInput, match=says):
+        workbench.progress_history([0, 1], given.pop("load"), "0-6", **given)
+
+
+def test_a_name_is_no_function_that_loads():
+    with pytest.raises(workbench.BadInput, match="load is a function that gives the model of a step.*not 'run'"):
+        check_load("run", "step")
+
+
+def test_the_sentence_of_a_history_says_what_there_is():
+    one = workbench.progress_history([3], lambda _: random_adder(), "0-6", frequencies=[2])
+    assert one.brief()[0] == "Key frequencies 2."
+    two = workbench.progress_history([0, 3], lambda _: random_adder(), "0-6", frequencies=[2, 1], unit="epoch")
+    assert two.brief()[0] == "Key frequencies 1, 2, the same at all 2 epochs."
+    none = workbench.progress_history([0, 3], lambda _: random_adder(), "0-6", share=0.9)
+    assert none.brief()[0] == "No frequency has more than 90% of the variance of the logits over pairs at step 3."

@@ -7,6 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from workbench import provenance
+from workbench.analyses.fourier.given import check_load, check_whole
 from workbench.analyses.fourier.measured import MEASURES, key_of, measures_of, random_keys, table_of
 from workbench.analyses.fourier.pairs import TEMPLATE, pairs_of, train_mask
 from workbench.analyses.fourier.progress_measures import checked_key
@@ -46,11 +47,17 @@ def progress_history(
     wrong = [step for step in steps if not isinstance(step, int) or isinstance(step, bool)]
     if wrong or not len(steps) or len(set(steps)) < len(steps):
         raise BadInput(f"Give the steps of one or more checkpoints, whole numbers, each once; not {tuple(steps)}.")
+    check_load(load, unit)
+    check_whole("draws", draws, 0)
+    check_whole("seed", seed, 0)
+    if train is not None and train_share != 1:
+        raise BadInput("train and train_share both say which pairs were trained on: give one of them.")
     if not 0 <= share < 1:
         raise BadInput(f"share is from 0 to below 1, not {share}.")
     order = sorted(steps)
     found: dict[int, tuple[Tensor, ...]] = {}
     key, about, meta = (), {}, {}
+    first: dict[str, int] = {}
     random = torch.zeros(0, 0, dtype=torch.long)
     for at in track([order[-1], *order[:-1]], label=f"checkpoints over {variable}"):
         model = load(at)
@@ -64,6 +71,13 @@ def progress_history(
         pairs = pairs_of(model, variable, template, operation)
         if about and about["n"] != pairs.n:
             raise BadInput(f"{variable} has {pairs.n} values in the model of {unit} {at}, and {about['n']} at the end.")
+        sizes = {"tokens": model.vocab_size, "dimensions": model.d_model, "layers": model.n_blocks}
+        if about and (other := next((what for what in sizes if sizes[what] != first[what]), None)):
+            raise BadInput(
+                f"The model of {unit} {at} has {sizes[other]} {other}, and that of {unit} {order[-1]} {first[other]}:"
+                " these are no checkpoints of one training run."
+            )
+        first = sizes
         mask = train_mask(pairs, train_share, train_seed, train)
         table = table_of(pairs)
         if not about:

@@ -48,6 +48,8 @@ def progress_measures(
     """
     pairs = pairs_of(model, variable, template, operation)
     chosen = checked_key(pairs, frequencies)
+    if train_file and train_share != 1:
+        raise BadInput("train_file and train_share both say which pairs were trained on: give one of them.")
     train = train_mask(pairs, train_share, train_seed, pairs_in(train_file, pairs) if train_file else None)
     table = table_of(pairs)
     key = chosen or key_of(table, share)
@@ -98,4 +100,6 @@ def pairs_in(path: str, pairs: Pairs) -> Bool[Tensor, "n n"]:
                 " a comma between."
             )
         mask[places[values[0]], places[values[1]]] = True
+    if not mask.any():
+        raise BadFile(f"{path} lists no pair: write two values of {pairs.variable.name} a line, with a comma between.")
     return mask

@@ -202,8 +202,12 @@ class ProgressHistory(Result, kind="progress-history"):
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """The key frequencies, and the losses step by step."""
-        listed = ", ".join(map(str, self.key)) or "none"
-        text = f"Key frequencies {listed}, the same at all {len(self.steps)} steps."
+        same = f", the same at all {len(self.steps)} {self.unit}s" if len(self.steps) > 1 else ""
+        if self.key:
+            text = f"Key frequencies {', '.join(map(str, self.key))}{same}."
+        else:
+            end = f"{self.unit} {max(self.steps)}"
+            text = f"No frequency has more than {self.share:.0%} of the variance of the logits over pairs at {end}."
         return text, self.steps_frame().filter(items=["step", *LOSSES, "embedding_gini", "key_here"])
 
 
