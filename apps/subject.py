@@ -110,10 +110,15 @@ def model_button() -> None:
 
 
 def loaded() -> models.Loaded:
-    """The model that the address names; what had to be said while it was loaded is shown."""
-    one = models.loaded(state.get("model"))
-    if one.note:
-        st.warning(plain(one.note), icon=":material/cloud_off:")
+    """The model that the address names; what had to be said while it was loaded is shown.
+
+    All in one container: a bar that is there while the model is loaded moves nothing of what comes after it, which
+    else would be seen twice in the next run.
+    """
+    with st.container():
+        one = models.loaded(state.get("model"))
+        if one.note:
+            st.warning(plain(one.note), icon=":material/cloud_off:")
     return one
 
 
