@@ -284,7 +284,7 @@ def test_the_names_of_frames_and_what_their_rows_are(found):
     controls = found.conditions_frame().query("filter == 'random band' and band == 'low removed'")
     assert controls.groupby("draw")["frequency"].nunique().eq(5).all()
     text, table = found.brief()
-    assert "accuracy 1.00 among 60 values" in text
+    assert "accuracy 1.00 among 60 values of values (the right one first) over" in text
     pd.testing.assert_frame_equal(table, found.summary_frame())
     figure = found.figure()
     bars = {(trace.name, trace.xaxis): list(trace.y) for trace in figure.data if trace.type == "bar"}
@@ -363,6 +363,14 @@ def test_prompts_that_cannot_be_asked_are_a_sentence(comb, tiny, monkeypatch):
         ({"bands": {"x": []}}, "removes nothing"),
         ({"bands": {}}, "Say what to remove"),
         ({"layers": (1,)}, "layers 0 to 0"),
+        ({"parts": ("mlp",)}, "no part 'mlp' to filter; parts are attn_out, mlp_out, both"),
+        ({"draws": -1}, "draws must be a whole number of at least 0, not -1"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
+        ({"near": -1}, "near must be a number of at least 0, not -1"),
+        ({"steps": (10, 0)}, "Each of steps must be a number above 0, not 0"),
+        ({"ids": [3, 4, 5]}, "ids is a tensor of whole numbers.*not list"),
+        ({"bands": [1, 2]}, "bands gives each name its frequencies.*not list"),
+        ({"values": [*range(N - 1), math.nan]}, "Values are finite numbers, evenly spaced; one of these is nan"),
     ):
         asked = {"tokens": tokens, "right": right, "ids": ids, "bands": bands, **change}
         with pytest.raises(workbench.BadInput, match=says):

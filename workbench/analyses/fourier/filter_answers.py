@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from workbench import functional, provenance
 from workbench.analyses.fourier.filter_conditions import Condition, conditions_of
 from workbench.analyses.fourier.filter_result import FourierFilter, stacked
 from workbench.analyses.fourier.filter_runs import Answered, Asked, answer_rows, answered, places, readable
+from workbench.analyses.fourier.given import check_bands, check_number, check_tokens, check_whole
 from workbench.errors import BadInput
 from workbench.models.evaluating import evaluating
 from workbench.models.lens_model import LensModel
@@ -62,6 +64,18 @@ def filtered_answers(
     `tokens`, read at `position`. `bands` name the frequencies to remove, 1 to n // 2. `values` are the numbers that
     errors are measured in; None counts from 0. Otherwise as the analysis fourier-filter, which asks a task's prompts.
     """
+    for name, number, least in (
+        ("draws", draws, 0),
+        ("seed", seed, 0),
+        ("shown", shown, 0),
+        ("batch_size", batch_size, 1),
+    ):
+        check_whole(name, number, least)
+    check_number("near", near)
+    for step in steps:
+        check_number("Each of steps", step, above=0)
+    check_tokens("ids", ids)
+    check_bands(bands)
     n = len(ids)
     if n < 3 or len(set(ids.tolist())) < n:
         raise BadInput(f"ids are the tokens of three or more different values, not {tuple(ids.shape)} of them.")
@@ -208,6 +222,8 @@ def _ready(condition: Condition, model: LensModel) -> Condition:
 def _evenly(numbers: Sequence[float | int], n: int) -> None:
     if len(numbers) != n:
         raise BadInput(f"There are {len(numbers)} values for {n} tokens.")
+    if strange := [number for number in numbers if not isfinite(number)]:
+        raise BadInput(f"Values are finite numbers, evenly spaced; one of these is {strange[0]}.")
     gaps = [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
     if not gaps[0] or any(abs(gap - gaps[0]) > 1e-6 * abs(gaps[0]) for gap in gaps):
         raise BadInput("Values must be evenly spaced: a frequency counts cycles over equal steps.")

@@ -212,9 +212,9 @@ class FourierFilter(Result, kind="fourier-filter"):
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """How well the model does without a filter, what was left out, and accuracy by place and band."""
         text = (
-            f"{self.task}: accuracy {self.accuracy[0, 0]:.2f} among {len(self.labels)} values of {self.variable} over"
-            f" {self.n_examples} example{'s' * (self.n_examples != 1)}, {self.vocab_accuracy[0, 0]:.2f} in the whole"
-            " vocabulary."
+            f"{self.task}: accuracy {self.accuracy[0, 0]:.2f} among {len(self.labels)} values of {self.variable} (the"
+            f" right one first) over {self.n_examples} example{'s' * (self.n_examples != 1)},"
+            f" {self.vocab_accuracy[0, 0]:.2f} in the whole vocabulary."
         )
         return " ".join([text, *self.said]), self.summary_frame()
 

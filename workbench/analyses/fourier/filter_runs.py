@@ -132,6 +132,8 @@ def places(model: LensModel, parts: Sequence[str], layers: Sequence[int], *, eac
         names = (f"{stack.prefix}.{layer}.{short}" for layer in at for short in GROUPS[part])
         return tuple(name for name in names if name in model.sites)
 
+    if strange := [part for part in parts if part not in GROUPS]:
+        raise BadInput(f"There is no part {strange[0]!r} to filter; parts are {', '.join(GROUPS)}.")
     there = [part for part in ("attn_out", "mlp_out") if sites(part, chosen)]
     if len(there) == 2:
         there.append("both")

@@ -14,7 +14,7 @@ def check_whole(name: str, value: object, least: int) -> None:
         raise BadInput(f"{name} must be a whole number of at least {least}, not {value!r}.")
 
 
-def check_number(name: str, value: object, *, above: float | None = None) -> None:
+def check_number(name: str, value: object, *, above: float | int | None = None) -> None:
     """Refuse what is no finite number, of at least 0 or above `above`."""
     fits = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
     if not fits or value < 0 or (above is not None and value <= above):  # type: ignore[operator]
