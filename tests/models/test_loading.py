@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.tiny_folders import bert, llama, saved
+from workbench.cli.main import main
 from workbench.errors import BadFile, BadInput, BadWeights, Unavailable, UnknownName, UnsupportedModel
 from workbench.models.catalogue import CATALOGUE
 from workbench.models.folder import check_finite, load_folder
@@ -166,6 +167,22 @@ def test_training_checkpoints_in_a_folder(tmp_path: Path) -> None:
         load(str(tmp_path), checkpoint="step40")
     with pytest.raises(BadInput, match="3 training checkpoints, so no number 3"):
         load(str(tmp_path), checkpoint=3)
+
+
+def test_a_folder_of_checkpoints_alone_opens_the_last_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for step in (1000, 20, 300):
+        saved(folder / f"checkpoint-{step}", llama(seed=step))
+    model = load(folder)
+    assert torch.equal(model.module.lm_head.weight, llama(seed=1000).lm_head.weight)
+    assert model.name == "run checkpoint-1000" and model.info["checkpoint"] == "checkpoint-1000"
+    assert "last of 3 checkpoints" in model.info["note"]
+    assert load(folder, checkpoint="300").name == "run"
+    assert load_or_micro(folder)[1] is None
+    assert main(["check", str(folder)]) == 0
+    saved(folder, llama(seed=7))
+    model = load(folder)
+    assert model.name == "run" and torch.equal(model.module.lm_head.weight, llama(seed=7).lm_head.weight)
 
 
 def test_a_folder_without_checkpoints_says_so(folder: Path) -> None:

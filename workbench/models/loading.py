@@ -33,9 +33,10 @@ def load(
     `name` is a catalogue name (`workbench models`), a Hugging Face id (`org/name`, or `hf:gpt2` where there is no
     slash), a local folder (a `Path` always is one), or `tiny:FAMILY`, a small random model. `revision` is a branch, tag
     or commit on the hub. `checkpoint` is a training checkpoint: an int counts them (0 the first, -1 the last), a text
-    chooses by value ("step1000" or "1000"); `checkpoints(name)` lists them. `dtype` is float32, float16, bfloat16,
-    float64 or auto (as stored), or torch's own; `device` is cpu, cuda, mps or auto. `source` ("hub", "package") insists
-    on one source of the catalogue.
+    chooses by value ("step1000" or "1000"); `checkpoints(name)` lists them. Of a folder that holds checkpoints and no
+    model of its own the last is opened, and `model.name` and `model.info` say so. `dtype` is float32, float16,
+    bfloat16, float64 or auto (as stored), or torch's own; `device` is cpu, cuda, mps or auto. `source` ("hub",
+    "package") insists on one source of the catalogue.
     Raises `UnknownName`, `Unavailable`, `BadFile`, `BadWeights` or `UnsupportedModel`.
     """
     name, dtype = _text(name), str(dtype).removeprefix("torch.")
@@ -78,8 +79,17 @@ def checkpoints(name: str | PathLike[str]) -> Mapping[int, str]:
 
     kind, where = _resolved(_text(name))
     if kind == "folder":
-        return hub.numbered(path.name for path in Path(where).iterdir() if (path / "config.json").exists())
+        return _steps_in(where)
     return hub.steps(where)
+
+
+def _steps_in(folder: str) -> Mapping[int, str]:
+    """The subfolders of a folder that are training checkpoints."""
+    from workbench.models.sources import hub
+
+    path = Path(folder)
+    inside = path.iterdir() if path.is_dir() else ()
+    return hub.numbered(one.name for one in inside if (one / "config.json").exists())
 
 
 def _resolved(name: str) -> tuple[str, str]:
@@ -109,8 +119,15 @@ def _folder(name: str, revision: str | None, checkpoint: int | str | None, code:
     if kind == "folder":
         if revision is not None:
             raise BadInput(f"{where} is a local folder: it has no revision {revision!r}.")
+        facts: dict[str, Any] = {}
+        if chosen is None and not (Path(where) / "config.json").exists() and (known := _steps_in(where)):
+            chosen = list(known.values())[-1]
+            facts = {
+                "checkpoint": chosen,
+                "note": f"The last of {len(known)} checkpoints of a folder.",
+            }
         path = Path(where) / (chosen or "")
-        return Fetched(path=path, source=f"folder {path.resolve()}", revision=None)
+        return Fetched(path=path, source=f"folder {path.resolve()}", revision=None, facts=facts)
     if kind == "catalogue" and revision is None and chosen is None:
         return fetch_catalogued(CATALOGUE[name], source=source)
     return fetch_hub(where, chosen or revision, code=code)
@@ -143,6 +160,8 @@ def _from_folder(name: str, fetched: "Fetched", dtype: str, device: str, trust_r
         info |= {"licence": CATALOGUE[name].licence, "note": CATALOGUE[name].note}
     info["dtype"] = str(next(module.parameters()).dtype).removeprefix("torch.")
     shown = Path(name).expanduser().name if fetched.source.startswith("folder ") else name.removeprefix(HUB)
+    if "checkpoint" in fetched.facts:
+        shown = f"{shown} {fetched.facts['checkpoint']}"
     return adapt(module, loaded.processor, name=shown, info=info, untrained=loaded.untrained)
 
 
