@@ -68,7 +68,10 @@ def test_random_models_are_refused(family, seed, tiny):
 
 
 def test_micro_does_not_do_what_it_was_not_trained_for(tiny):
-    with pytest.raises(BadInput, match=r"micro does not do addition: accuracy 0\.\d\d over 40 examples, chance 0.5"):
+    with pytest.raises(
+        BadInput,
+        match=r"micro does not do addition: by targets ahead of foils, accuracy 0\.\d\d over 40 examples, chance 0.5",
+    ):
         task("addition", tiny("micro"), examples=40)
 
 
@@ -83,7 +86,10 @@ SOUND = Doing(
     [
         ({}, ""),
         ({"accuracy": 0.75}, ""),
-        ({"accuracy": 0.74}, "m does not do t: accuracy 0.74 over 40 examples, chance 0.5, needed 0.75."),
+        (
+            {"accuracy": 0.74},
+            "m does not do t: by targets ahead of foils, accuracy 0.74 over 40 examples, chance 0.5, needed 0.75.",
+        ),
         ({"without_gap": 10}, ""),
         ({"without_gap": 11}, "no higher on clean ones for 11 of 40 examples: corrupting changes too little."),
         ({"corrupted": 3.0}, "its logit-diff is 3 on clean prompts and 3 on corrupted ones"),

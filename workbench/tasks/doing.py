@@ -76,7 +76,10 @@ def refusal(found: Doing) -> str:
     share = found.without_gap / n
     start, over = f"{found.model} does not do {found.task}:", counted(n, "example")
     if found.accuracy < ENOUGH:
-        return f"{start} accuracy {found.accuracy:.2f} over {over}, chance {CHANCE}, needed {ENOUGH}."
+        return (
+            f"{start} by targets ahead of foils, accuracy {found.accuracy:.2f} over {over}, chance {CHANCE},"
+            f" needed {ENOUGH}."
+        )
     if binomtest(right, n, CHANCE, alternative="greater").pvalue >= UNLIKELY:
         return (
             f"It cannot be told whether {found.model} does {found.task}: {right} of {over} {'is' if n == 1 else 'are'}"

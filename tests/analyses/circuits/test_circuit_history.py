@@ -96,7 +96,7 @@ def test_a_checkpoint_that_does_not_do_the_task_is_a_null():
     assert result.faithfulness[0].isnan().all()
     assert not result.present[0].any()
     (note,) = result.notes
-    assert note.startswith("step 0: step 0 does not do induction-match: accuracy")
+    assert note.startswith("step 0: step 0 does not do induction-match: by targets ahead of foils, accuracy")
     frame = result.to_frame()
     assert frame["does"].tolist() == frame["found"].tolist() == [0, 1, 1]
     assert "first done at step 80" in result.brief()[0]

@@ -214,3 +214,11 @@ def test_a_task_is_measured_where_it_is_answered(task):
 def test_what_cannot_be_pruned_is_a_sentence(options, says):
     with pytest.raises(workbench.BadInput, match=says):
         workbench.neuron_pruning(random_adder(6), **options)
+
+
+def test_each_sentence_says_what_dead_is():
+    model = random_adder(6)
+    assert "dead: they hold the same at all prompts." in workbench.neuron_spectrum(model, "0-5").brief()[0]
+    for score, dead in (("norm", "(zero at all prompts)"), ("share", "(of no spectrum over the variable)")):
+        found = workbench.neuron_pruning(model, variable="0-5", score=score, shares=(0.5,), draws=0)
+        assert f"{found.dead} of them dead {dead}, removed by {score}" in found.brief()[0]

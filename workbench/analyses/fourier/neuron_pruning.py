@@ -36,6 +36,7 @@ class NeuronPruning(Result, kind="neuron-pruning"):
     scores: Float[Tensor, "neuron"]
     """NaN where dead; these are removed first in any order."""
     dead: int
+    """Neurons of no score: by norm those that are zero at all prompts, by ipr and share those of no spectrum."""
     shares: tuple[float, ...]
     removed: Int[Tensor, "share"]
     """How many neurons each share is."""
@@ -102,7 +103,11 @@ class NeuronPruning(Result, kind="neuron-pruning"):
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """How many neurons there are, and the mean curves."""
-        text = f"{len(self.scores)} neurons of {self.site}, {self.dead} dead, removed by {self.score}; {self.of}."
+        dead = "zero at all prompts" if self.score == "norm" else "of no spectrum over the variable"
+        text = (
+            f"{len(self.scores)} neurons of {self.site}, {self.dead} of them dead ({dead}), removed by {self.score};"
+            f" {self.of}."
+        )
         return text, self.mean_frame()
 
 
@@ -133,7 +138,8 @@ def neuron_pruning(
     """What a layer's neurons are needed for: a task as ever more of them are set to zero, from either end of a score.
 
     Nothing is trained again. Removal is cumulative: lowest scores first, highest first, and random orders; dead neurons
-    (of no score) first in each. Scores are taken before anything is removed: over the variable's prompts, at their end,
+    first in each: of no score, so by norm zero at all prompts, by ipr and share of no spectrum (as a neuron that holds
+    the same at all). Scores are taken before anything is removed: over the variable's prompts, at their end,
     or without one over all positions of the task's. One run over all examples for each share and order: with n^2 pairs
     (2 + draws) x shares x n^2 forward passes. Doshi et al. (2024), "To grok or not to grok", which lacks the random
     orders.

@@ -28,7 +28,7 @@ _SAME = 1e-6
 class NeuronSpectrum(Result, kind="neuron-spectrum"):
     """For each neuron of one layer: its best frequency, how much of its variance that has, and how few it is made of.
 
-    Dead neurons hold the same for all values: their numbers are NaN, their frequency is 0.
+    Dead neurons hold the same for all prompts, zero or not: their numbers are NaN, their frequency is 0.
     """
 
     site: str
@@ -132,7 +132,8 @@ class NeuronSpectrum(Result, kind="neuron-spectrum"):
         shuffled = int((self.shuffled > self.threshold).sum())
         text = (
             f"{above} of {living} living neurons have more than {self.threshold:.0%} of their variance in one frequency"
-            f" ({shuffled} with the values in random order); {dead} of {total} are dead."
+            f" ({shuffled} with the values in random order); {dead} of {total} are dead: they hold the same at"
+            " all prompts."
         )
         return text, self.to_frame().sort_values("share", ascending=False).head(20).reset_index(drop=True)
 
@@ -153,7 +154,8 @@ def neuron_spectrum(
 
     Neurons are read at the end of the prompt. Over pairs, a frequency k explains the waves of k in either operand and
     the products of the two (Nanda et al. 2023: a degree-2 polynomial of one frequency); over single values, the wave.
-    A neuron is dead if the norm of its differences from its mean is below 1e-8, or below a millionth of its own. The
+    A neuron is dead if the norm of its differences from its mean is below 1e-8, or below a millionth of its own; to
+    neuron-pruning by norm one is dead whose norm itself is below 1e-8, which may hold at fewer neurons. The
     control has the values in one random order. One forward pass a pair or value; n^2 x d_mlp numbers in float32 are
     held (26 MB at n = 113 and 512 neurons), and transformed 64 neurons at a time in float64.
     """
