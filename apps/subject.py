@@ -102,11 +102,20 @@ def bar() -> models.Loaded:
 
 
 def model_button() -> None:
-    """The model's name; a click lets one choose another."""
-    name = state.get("model") or models.default_name()
-    shown = Path(name).name if Path(name).is_absolute() else name
-    with st.popover(plain(short(shown, 24)), icon=":material/deployed_code:", width="stretch"):
+    """The name of the model that is shown; a click lets one choose another."""
+    with st.popover(plain(short(_shown(state.get("model")), 24)), icon=":material/deployed_code:", width="stretch"):
         choose_model()
+
+
+def _shown(asked: str) -> str:
+    """What is on the button: once the model is there, its own name, which another than the one asked for may have."""
+    name = asked or models.default_name()
+    first = Path(name).name if Path(name).is_absolute() else name
+    return _names().get(asked, first)
+
+
+def _names() -> dict[str, str]:
+    return st.session_state.setdefault("subject:names", {})
 
 
 def loaded() -> models.Loaded:
@@ -116,7 +125,12 @@ def loaded() -> models.Loaded:
     else would be seen twice in the next run.
     """
     with st.container():
-        one = models.loaded(state.get("model"))
+        asked = state.get("model")
+        one = models.loaded(asked)
+        name = one.model.name if one.note or Path(asked).is_absolute() else asked or models.default_name()
+        if name != _shown(asked):  # the button was drawn before the model was there
+            _names()[asked] = name
+            st.rerun()
         if one.note:
             st.warning(plain(one.note), icon=":material/cloud_off:")
     return one

@@ -143,9 +143,12 @@ def take(name: str, ran: str | None = None) -> None:
     state.put(variable=name, template=None, read=None, place=None, frequency=None, ran=ran)
 
 
-def run_button(option: str, one: Loaded, params: Mapping[str, Any], label: str = "Run") -> bool:
-    """Draw a button; whether just these parameters have been run. The address keeps it under `option`."""
-    mark = fingerprint(one.name, dict(params))
+def run_button(option: str, one: Loaded, params: Mapping[str, Any], label: str = "Run", *, model: str = "") -> bool:
+    """Draw a button; whether just these parameters have been run. The address keeps it under `option`.
+
+    `model` is what is run where that is not the model that is shown.
+    """
+    mark = fingerprint(model or one.name, dict(params))
     ran = state.get(option) == mark
     st.button(
         label,

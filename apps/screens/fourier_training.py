@@ -46,7 +46,7 @@ def training_tab(seen: Subject, asked: Asked) -> None:
     steps = thinned(known)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         params = {**pairs_asked(seen.loaded, asked), **trained_asked()}
-        ran = run_button("trained", seen.loaded, {**params, "steps": steps})
+        ran = run_button("trained", seen.loaded, {**params, "steps": steps}, model=name)
     few = "" if len(steps) == len(known) else f", {len(steps)} of which are looked at"
     n = len(asked.found)
     st.caption(plain(f"{name}: {len(known)} checkpoints{few}; {n * n:,} prompts of a forward pass each for every one."))
@@ -68,7 +68,8 @@ def checkpoints_of(asked: str) -> tuple[str, tuple[int, ...]]:
         try:
             path = Path(asked).expanduser()
             beside = checkpoints(path.parent.absolute()) if path.is_dir() else {}
-            name = str(path.parent) if path.name in beside.values() else asked
+            folder = path.parent if path.name in beside.values() else path
+            name = str(folder.absolute()) if path.is_dir() else asked  # one name, whichever of its checkpoints is shown
             if name not in CATALOGUE or any(place.kind == "hub" for place in CATALOGUE[name].sources):
                 kept[asked] = name, tuple(sorted(checkpoints(name)))
         except (WorkbenchError, OSError):  # a tiny model, or a hub that does not answer: there are none to be had
@@ -184,9 +185,9 @@ def _open(name: str, step: int, now: str) -> None:
         icon=":material/open_in_new:",
         key="fourier:open",
         disabled=path == now,
-        help="Loads it in place of the model above, for all pages.",
+        help="Loads it in place of the model above, for all pages, and goes to its pairs.",
     ):
-        state.put(model=path)
+        state.put(model=path, tab="pairs")
         st.rerun()
 
 
