@@ -7,8 +7,9 @@ import streamlit as st
 from apps import results, state
 from apps.running import sentences
 from apps.screens.circuit_asked import fingerprint, task
-from apps.screens.fourier_asked import Asked, offered, run_button, take
+from apps.screens.fourier_asked import Asked, run_button
 from apps.screens.fourier_files import offer_all, three_figures
+from apps.screens.fourier_fits import OWN, TASKS, fitting, too_long
 from apps.subject import Subject
 from apps.text import plain
 from apps.views.fourier_filtered import MEASURES, answers, counted, errors_frame, headline
@@ -47,6 +48,9 @@ def _found(seen: Subject, params: dict[str, Any]) -> "FourierFilter | None":
     try:
         return results.result_of(seen.loaded, _NAME, **params)
     except WorkbenchError as error:
+        if too_long(str(error)):
+            st.error(plain(f"The prompts of {params['task']} are longer than {seen.model.name} reads. {OWN}"))
+            return None
         if isinstance(error, Stopped) or "anyway" not in str(error):
             raise
         st.error(plain(error))
@@ -106,23 +110,31 @@ def _switch(label: str, option: str, help: str) -> bool:
     return state.linked(st.toggle, label, option, False, read=state.switch, write=state.yes_no, help=help or None)
 
 
-def _before(seen: Subject, asked: Asked, params: dict[str, Any]) -> None:
-    """What a run is, before it is one."""
+def _cost(seen: Subject, params: dict[str, Any]) -> str:
+    """What a run costs."""
     places = 3 * (seen.model.n_blocks if params["each_layer"] else 1)
     filters = len(params["remove"]) * (1 + 2 * params["draws"])
-    st.caption(
-        f"Up to {places * filters + 3:,} runs of {params['examples']} examples: {places} places, {filters} filters "
-        "each, most of them random ones that take out as much."
+    return (
+        f"About {places * filters + 3:,} forward passes of {params['examples']} examples: {places} places, {filters} "
+        "filters each, most of them random ones that take out as much; three to see what the model does without one."
     )
+
+
+def _before(seen: Subject, asked: Asked, params: dict[str, Any]) -> None:
+    """What a run is, before it is one."""
+    st.caption(_cost(seen, params))
     st.info(
         "Press Run to see which answers change when waves over the variable's values are taken out of what attention "
         "and MLPs write into the logits. The answers of the task must be values of the variable.",
         icon=":material/play_arrow:",
     )
-    if params["task"] == "addition" and asked.found.unit not in ("digits", "numbers"):
-        st.caption(plain(f"Answers of addition are numbers, and {asked.found.name} has none."))
-        if "digits" in offered(seen.model):
-            st.button("Take digits", key="fourier:digits", on_click=take, args=("digits",))
+    task, why_not = fitting(asked, seen.model)
+    if why_not:
+        st.caption(plain(why_not))
+    elif params["task"] in TASKS and task != params["task"]:
+        said = f"The answers of {task} are values of {asked.found.name}; those of {params['task']} may be none."
+        st.caption(plain(said))
+        st.button(f"Take {task}", key="fourier:task", on_click=lambda: state.put(task=task))
 
 
 @st.fragment
@@ -145,7 +157,9 @@ def _view(seen: Subject, found: "FourierFilter", params: dict[str, Any]) -> None
     st.plotly_chart(found.figure(measure=measure), theme="streamlit", key="fourier filter figure")
     st.caption(
         "Points are random filters of equal rank: as many waves drawn at random, and as many directions of any kind. "
-        "What a filter does that they do too, taking out that much does by itself."
+        "What a filter does that they do too, taking out that much does by itself. Accuracy is how often the right "
+        "answer is first among the values; whether the model does the task at all is asked more gently, by whether the "
+        "right answer is ahead of the wrong one."
     )
     offered_files(seen, found, params, measure)
     st.markdown("**Answers before and after**")

@@ -9,6 +9,7 @@ from apps.running import sentences
 from apps.screens.circuit_asked import fingerprint
 from apps.screens.fourier_asked import Asked, examples, hints, run_button, template_asked, text_of
 from apps.screens.fourier_files import offer_all
+from apps.screens.fourier_fits import fitting
 from apps.subject import Subject
 from apps.text import plain
 from apps.theme import is_dark
@@ -41,13 +42,13 @@ def spectrum_tab(seen: Subject, asked: Asked) -> None:
     if not ran:
         st.caption(plain(cost_said(asked.found, seen.model)))
         st.info("Choose a variable above and press Run, or try one of these.", icon=":material/play_arrow:")
-        examples(seen.model, lambda name: _mark(seen, name))
+        examples(seen.model, lambda name: mark(seen, name))
         return
     found: FourierSpectrum = results.result_of(seen.loaded, "fourier-spectrum", **params)
-    _view(seen, found, params)
+    _view(seen, found, asked, params)
 
 
-def _mark(seen: Subject, name: str) -> str:
+def mark(seen: Subject, name: str) -> str:
     """What the address says once a variable was run in its own text."""
     asked: dict[str, Any] = {"variable": name, "template": text_of(name, seen.model), "read": "value"}
     asked["detrend"] = state.get("detrend") == "yes"
@@ -56,7 +57,7 @@ def _mark(seen: Subject, name: str) -> str:
 
 @st.fragment
 @sentences
-def _view(seen: Subject, found: "FourierSpectrum", params: dict[str, Any]) -> None:
+def _view(seen: Subject, found: "FourierSpectrum", asked: Asked, params: dict[str, Any]) -> None:
     place, frequency = chosen(found)
     st.markdown(f"#### {plain(headline(found))}")
     with st.container(key="fourier-sides"):
@@ -90,7 +91,7 @@ def _view(seen: Subject, found: "FourierSpectrum", params: dict[str, Any]) -> No
             st.caption(f":material/info: {plain(note)}")
         offer_all(seen, registry.get("fourier-spectrum"), found, params)
     with narrow:
-        _circle(seen, found, params, place, frequency)
+        _circle(seen, found, asked, params, place, frequency)
 
 
 def chosen(found: "FourierSpectrum") -> tuple[str, int]:
@@ -110,7 +111,9 @@ def _clicked() -> None:
 
 
 @sentences
-def _circle(seen: Subject, found: "FourierSpectrum", params: dict[str, Any], place: str, frequency: int) -> None:
+def _circle(
+    seen: Subject, found: "FourierSpectrum", asked: Asked, params: dict[str, Any], place: str, frequency: int
+) -> None:
     """The values in the plane of one frequency."""
     given = {**params, "place": place, "frequency": frequency}
     plane: FourierPlane = results.result_of(seen.loaded, "fourier-plane", **given)
@@ -123,13 +126,16 @@ def _circle(seen: Subject, found: "FourierSpectrum", params: dict[str, Any], pla
     st.plotly_chart(
         plane.figure().update_layout(title=None, height=430, margin={"t": 12}), theme="streamlit", key="fourier circle"
     )
-    if st.button(
+    task, why_not = fitting(asked, seen.model)
+    if why_not:
+        st.caption(plain(f"It cannot be filtered out with a built-in task. {why_not}"))
+    elif st.button(
         "Filter it out",
         icon=":material/filter_alt_off:",
         key="fourier:filter",
         help="Take this frequency out of what attention and MLPs write, and see which answers of a task change.",
     ):
-        state.put(tab="filter", remove="one", frequency=str(frequency))
+        state.put(tab="filter", task=task, remove="one", frequency=str(frequency))
         st.rerun()
     offer_all(seen, registry.get("fourier-plane"), plane, given)
 

@@ -20,12 +20,19 @@ _CHANGED = "background-color: rgba(217, 130, 43, 0.28); font-weight: 600"
 def headline(found: "FourierFilter") -> str:
     """How well the model does, and the filter that changes the most answers, beside the random ones."""
     frame = found.summary_frame("changed")
-    before = f"{found.task}: {found.accuracy[0, 0]:.0%} right among {len(found.labels)} values"
+    first = f"the right answer is first among the {len(found.labels)} values in {found.accuracy[0, 0]:.0%}"
+    before = f"{found.task}: {first}"
     best = frame.loc[frame["filtered"].idxmax()]
     layer = "" if best["layer"] < 0 else f" of layer {int(best['layer'])}"
     where = f"{TOGETHER.get(str(best['part']), best['part'])}{layer}"
-    said = f"{before}; {best['band']} in {where} changes {best['filtered']:.0%} of the answers"
+    said = f"{before}; {removed_said(str(best['band']))} in {where} changes {best['filtered']:.0%} of the answers"
     return said + (f", random bands {best['random_band']:.0%}" if best["draws"] else "")
+
+
+def removed_said(band: str) -> str:
+    """What was removed as a person says it: one number is a frequency."""
+    number, space, rest = band.partition(" ")
+    return f"frequency {number}{space}{rest}" if number.isdigit() else band
 
 
 def counted(found: "FourierFilter") -> str:
@@ -51,7 +58,7 @@ def answers_frames(found: "FourierFilter") -> "tuple[pd.DataFrame, pd.DataFrame]
     marks: dict[int, dict[str, bool]] = {}
     for one in found.changes_frame().to_dict("records"):
         at = f" {one['layer']}" if one["layer"] >= 0 else ""
-        name = f"{PARTS.get(one['part'], one['part'])}{at}: {one['band']}"
+        name = f"{PARTS.get(one['part'], one['part'])}{at}: {removed_said(str(one['band']))}"
         row = rows.setdefault(one["example"], {key: _line(one[key]) for key in _HEAD})
         row[name] = str(one["after"])
         marks.setdefault(one["example"], dict.fromkeys(_HEAD, False))[name] = one["changed"]
@@ -59,7 +66,7 @@ def answers_frames(found: "FourierFilter") -> "tuple[pd.DataFrame, pd.DataFrame]
 
 
 def _line(text: object) -> str:
-    return str(text).replace("\n", " ⏎ ")
+    return str(text).replace("\n", " / ")
 
 
 def errors_frame(found: "FourierFilter") -> "pd.DataFrame":
@@ -79,7 +86,8 @@ def errors_frame(found: "FourierFilter") -> "pd.DataFrame":
     rows = []
     for (part, layer, band, kind), some in groups.items():
         where = {"part": PARTS.get(part, part), "layer": "all" if layer < 0 else str(layer)}
-        by = {FILTER: "the band", NONE: ""}.get(kind, f"{kind}s, mean of {len(some)}")
+        the = "the frequency" if removed_said(band) != band else "the band"
+        by = {FILTER: the, NONE: ""}.get(kind, f"{kind}s, mean of {len(some)}")
         means = {label: sum(one[name] for one in some) / len(some) for name, label in names.items()}
-        rows.append({**where, "removed": "nothing" if kind == NONE else band, "by": by, **means})
+        rows.append({**where, "removed": "nothing" if kind == NONE else removed_said(band), "by": by, **means})
     return pd.DataFrame(rows)
