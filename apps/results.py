@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from apps import files
 from apps.cache import Cache
 from apps.models import Loaded
 from apps.running import progress
@@ -13,6 +14,8 @@ from apps.running import progress
 if TYPE_CHECKING:
     from workbench.results import Result
 
+FROM_FILES = ("corpus", "task", "variable")
+"""Kinds of parameters that may be the path of a file."""
 MOST_BYTES = 1.5e9  # several long prompts' patterns; the last result is kept whatever its size
 
 
@@ -37,6 +40,7 @@ def result_of(one: Loaded, name: str, **params: Any) -> Any:
     from workbench import registry
 
     analysis = registry.get(name)
+    files.check(*(params[p.name] for p in analysis.params if p.kind in FROM_FILES and p.name in params))
     slot = st.empty()
 
     def make() -> "Result":

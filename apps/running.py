@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from apps.files import NotOpened, offer
 from apps.text import plain
 from workbench.errors import Stopped, WorkbenchError
 from workbench.progress import reporting
@@ -27,6 +28,8 @@ def sentences(function: Callable[..., Any]) -> Callable[..., Any]:
         except Stopped as stopped:
             st.info("Stopped. Nothing was changed.")
             st.button("Run again", on_click=_again, args=(str(stopped),))
+        except NotOpened as error:
+            offer(error, function.__name__)
         except (WorkbenchError, ValueError) as error:
             st.error(plain(error) or type(error).__name__)
         return None

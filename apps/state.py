@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from apps import files
 from apps.session import Session
 
 COMMON = ("model", "prompt")
@@ -83,7 +84,8 @@ def put(**values: str | None) -> None:
 
 
 def replace_options(values: dict[str, str]) -> None:
-    """Keep exactly these options for this page."""
+    """Keep exactly these options for this page, as the user has chosen them."""
+    files.allow(*values.values())
     old = dict.fromkeys(_options(page()))
     put(**{**old, **values})
 
@@ -137,6 +139,7 @@ def linked(
             home.pop(name, None)
         else:
             home[name] = text
+            files.allow(text)
         _publish(page())
 
     return widget(label, key=key, on_change=changed, **_beginning(widget, first, options), **options)

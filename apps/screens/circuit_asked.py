@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from apps import state, widgets
+from apps import files, state, widgets
 from apps.models import Loaded
 from apps.text import plain
 from apps.views.circuit_words import cost_of, method_said
@@ -52,6 +52,7 @@ def settings(
     ran = state.get("ran") == mark
 
     def run() -> None:
+        files.allow(values["task"])
         state.put(ran=mark)
         on_run()
 

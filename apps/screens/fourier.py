@@ -11,7 +11,7 @@ from apps.screens.fourier_asked import Asked
 from apps.screens.fourier_filter import filter_tab
 from apps.screens.fourier_neurons import neurons_tab
 from apps.screens.fourier_pairs import pairs_tab
-from apps.screens.fourier_spectrum import spectrum_tab
+from apps.screens.fourier_spectrum import mark, spectrum_tab
 from apps.screens.fourier_training import training_tab
 from apps.subject import Subject, of_many
 
@@ -48,7 +48,7 @@ def page() -> None:
         return
     seen, asked = top
     if asked is None:
-        fourier_asked.sorry()
+        fourier_asked.sorry(seen.model, lambda name: mark(seen, name))
         return
     chosen = state.linked(
         st.segmented_control,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from apps import state
+from apps import files, state
 from apps.models import Loaded
 from apps.screens.circuit_asked import fingerprint
 from apps.text import plain
@@ -59,15 +59,22 @@ def variable_asked(one: Loaded) -> Asked | None:
         width=220,
     )
     try:
+        files.check(spec)
         return Asked(variable=spec, found=variable(spec, one.model))
     except WorkbenchError as error:
-        st.session_state["fourier:wrong"] = plain(error)
+        st.session_state["fourier:wrong"] = error
         return None
 
 
-def sorry() -> None:
-    """Say why there is no variable, and offer some that there are."""
-    st.error(st.session_state.get("fourier:wrong", "This is no variable."))
+def sorry(model: "LensModel", mark: Callable[[str], str]) -> None:
+    """Say why there is no variable, and offer some that there are; `mark` as in `examples`."""
+    error = st.session_state.get("fourier:wrong")
+    if isinstance(error, files.NotOpened):
+        files.offer(error, "variable")
+    else:
+        st.error(plain(error or "This is no variable."))
+    st.caption("Choose another above, or try one of these.")
+    examples(model, mark)
 
 
 def begin(model: "LensModel") -> str:
@@ -150,13 +157,18 @@ def run_button(option: str, one: Loaded, params: Mapping[str, Any], label: str =
     """
     mark = fingerprint(model or one.name, dict(params))
     ran = state.get(option) == mark
+
+    def run() -> None:
+        files.allow(*params.values())
+        state.put(**{option: mark})
+
     st.button(
         label,
         key=f"fourier:{option}",
         type="secondary" if ran else "primary",
         icon=":material/play_arrow:",
         disabled=ran,
-        on_click=lambda: state.put(**{option: mark}),
+        on_click=run,
     )
     return ran
 

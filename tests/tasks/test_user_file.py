@@ -129,7 +129,10 @@ def test_a_draw_is_random_and_a_larger_one_holds_it(table):
         ((HEAD, ROW.replace(" Paris", " Paris||x")), r"Row 1 .* has an empty answer in target: ' Paris\|\|x'"),
         ((HEAD, ROW.replace(" Rome", "Paris ")), r"Row 1 .* has 'Paris' both as target and as foil"),
         ((HEAD, ROW.replace("Italy", "France")), r"Row 1 .* has the same text twice"),
-        (("clean,target,foil", "a,b,c"), r"own.csv has no column corrupted; its first line names 'clean', 'target'"),
+        (
+            ("clean,target,foil", "a,b,c"),
+            r"own.csv has no column corrupted in its first line, which has 3 cells\. A task is",
+        ),
         (("a b", "c"), r"no column clean and no column corrupted and no column target and no column foil"),
         ((f"{HEAD},clean", ROW), r"two columns called 'clean'"),
         ((HEAD,), r"own.csv holds no rows below its header. A task is a table with the columns"),

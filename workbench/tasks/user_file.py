@@ -83,8 +83,8 @@ def _checked(names: list[str], path: Path) -> list[str]:
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise BadInput(
-            f"{path} has no column {' and no column '.join(missing)}; its first line names "
-            f"{', '.join(map(repr, names[:8]))}. A task is {HOW}."
+            f"{path} has no column {' and no column '.join(missing)} in its first line, which has {len(names)} "
+            f"cell{'s' * (len(names) != 1)}. A task is {HOW}."
         )
     if double := next((name for name in names if name and names.count(name) > 1), None):
         raise BadInput(f"{path} has two columns called {double!r}.")
