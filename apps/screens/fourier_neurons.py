@@ -7,7 +7,7 @@ import streamlit as st
 from apps import results, state
 from apps.running import sentences
 from apps.screens.fourier_asked import Asked, run_button, template_asked
-from apps.screens.fourier_files import offer_all, three_figures
+from apps.screens.fourier_files import offer_all
 from apps.screens.fourier_pairs import pairs_asked
 from apps.subject import Subject
 from apps.text import plain
@@ -15,6 +15,8 @@ from apps.views.fourier_neurons import neurons_frame, neurons_said, thin_ticks
 from workbench import registry
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from workbench.analyses.fourier.neuron_pruning import NeuronPruning
     from workbench.analyses.fourier.neuron_spectrum import NeuronSpectrum
 
@@ -100,6 +102,7 @@ def _view(seen: Subject, found: "NeuronSpectrum", params: dict[str, Any]) -> Non
         )
         of = cast("Literal['frequencies', 'shares']", show)
         figure = thin_ticks(found.figure(of=of), found.n // 2 if show == "frequencies" else 0)
+        figure.for_each_trace(lambda one: one.update(name=_in_words(one.name or "")))
         st.plotly_chart(figure.update_layout(title=None), theme="streamlit", key="fourier neurons figure")
         offer_all(seen, registry.get(_SPECTRUM), found, params, figure=lambda: found.figure(of=of))
     with narrow:
@@ -108,16 +111,27 @@ def _view(seen: Subject, found: "NeuronSpectrum", params: dict[str, Any]) -> Non
             "with the values in random order. Dead neurons hold the same for all and come last."
         )
         table = neurons_frame(found)
-        share = st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1)
+        share = st.column_config.ProgressColumn(format="%.2f", min_value=0, max_value=1, width=90)
         st.dataframe(
             table,
             hide_index=True,
             key="fourier neurons table",
             height=420,
-            column_config={**three_figures(table), "share": share},
+            column_config={name: _narrow(name, table) for name in map(str, table)} | {"share": share},
         )
     if "operation" in params:
         _pruning(seen, params)
+
+
+def _in_words(name: str) -> str:
+    """A name of the legend; "to 0.85" is a share."""
+    return name.lower().replace("to ", "share up to ") if name.lower().startswith("to ") else name
+
+
+def _narrow(name: str, table: "pd.DataFrame") -> Any:
+    """A column no wider than its name, so that all seven stand beside the chart."""
+    of_floats = table[name].dtype.kind == "f"
+    return st.column_config.NumberColumn(format="%.3g" if of_floats else None, width=22 + 7 * len(name))
 
 
 @sentences
@@ -145,6 +159,9 @@ def _pruning(seen: Subject, params: dict[str, Any]) -> None:
         return
     found: NeuronPruning = results.result_of(seen.loaded, _PRUNING, **asked)
     left, right = st.columns(2, gap="large")
-    left.plotly_chart(found.figure(of="accuracy"), theme="streamlit", key="fourier pruned accuracy")
-    right.plotly_chart(found.figure(of="loss"), theme="streamlit", key="fourier pruned loss")
+    for side, of in ((left, "accuracy"), (right, "loss")):
+        side.markdown(f"**{of.capitalize()} without neurons**")
+        picture = found.figure(of=cast("Literal['accuracy', 'loss']", of)).update_layout(title=None)
+        picture.update_xaxes(title="share of neurons removed")
+        side.plotly_chart(picture, theme="streamlit", key=f"fourier pruned {of}")
     offer_all(seen, registry.get(_PRUNING), found, asked)

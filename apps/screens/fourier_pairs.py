@@ -127,6 +127,7 @@ def _view(seen: Subject, found: "ProgressMeasures", asked: Asked, params: dict[s
     with narrow:
         for column, (label, value, help) in zip(st.columns(3), losses(found), strict=True):
             column.metric(label, value, help=plain(help))
+        st.caption("Loss and restricted are over all pairs, excluded over those trained on.")
         st.caption(plain(control_said(found)))
         if found.key:
             st.markdown("**Key frequencies**")
@@ -134,8 +135,8 @@ def _view(seen: Subject, found: "ProgressMeasures", asked: Asked, params: dict[s
             st.caption(
                 "Shares of the variance of the logits, and of the power of the embedding and of the neurons' map."
             )
-        st.markdown("**All measures**")
-        _table(others_frame(found), "fourier measures")
+    st.markdown("**All measures**")
+    _table(others_frame(found), "fourier measures")
 
 
 def _table(frame: "pd.DataFrame", key: str) -> None:

@@ -1,7 +1,9 @@
 // Panels of cells by frequency, a canvas each. Pointer and arrow keys say the numbers of a cell; a click or Enter reports it.
 const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const number = (value) => (Number.isNaN(value) ? "undefined" : `${(100 * value).toPrecision(3)} %`);
-const SIDE = 58, APART = 6, CHANCE = 40, LABEL = 22;
+const SIDE = 58, APART = 6, CHANCE = 40, LABEL = 22, FEW = 12;
+// Whether the label at i is written: one in `every`, but of those beside a key one only the key.
+const shows = (i, every, keys) => keys.includes(i) || (i % every === 0 && !keys.some((k) => Math.abs(k - i) < every));
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".root");
@@ -54,10 +56,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
       cellWidth = wide;
       cellHeight = high;
       const labels = (line, name, texts) => {
-        const every = Math.max(1, Math.ceil(LABEL / cellWidth));
         line.replaceChildren(make("span", "corner-label", name));
+        const every = texts.length <= FEW ? 1 : Math.max(1, Math.ceil(LABEL / cellWidth));
         texts.forEach((text, j) => {
-          const label = make("span", "label", j % every === 0 ? text : "");
+          const label = make("span", "label", shows(j, every, given.keyColumns) ? text : "");
           label.style.width = `${cellWidth}px`;
           line.append(label);
         });
@@ -67,8 +69,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
       labels(second, words.under, given.under);
       const each = Math.max(1, Math.ceil(10 / cellHeight));
       names.replaceChildren(...given.rows.map((text, i) => {
-        const name = make("span", "name", Number.isNaN(Number(text)) || i % each === 0 ? text : "");
-        return name;
+        const written = Number.isNaN(Number(text)) || shows(i, height <= FEW ? 1 : each, given.keyRows);
+        return make("span", "name", written ? text : "");
       }));
       inner.style.setProperty("--row", `${cellHeight}px`);
       paint();
@@ -118,7 +120,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
       const table = make("table");
       const lines = [[words.value, number(values[k])]];
       if (beside) lines.push([words.beside, number(beside[i])]);
-      if (given.under[j]) lines.push([words.under, `${given.under[j]} ${words.unit}`]);
+      if (given.beneath) {
+        if (given.beneath[i]) lines.push([`${words.under} of ${words.row}`, `${given.beneath[i]} ${words.unit}`]);
+        if (given.under[j]) lines.push([`${words.under} of ${words.column}`, `${given.under[j]} ${words.unit}`]);
+      } else if (given.under[j]) lines.push([words.under, `${given.under[j]} ${words.unit}`]);
       lines.forEach(([name, text]) => {
         const line = make("tr");
         line.append(make("td", "", name), make("td", "num", text));

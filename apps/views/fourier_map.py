@@ -43,6 +43,10 @@ class Panel:
     """(row, column), true where a cell has a dot."""
     beside: "np.ndarray | None" = None
     """(row): a number that stands beside each row in the same colours."""
+    beneath: tuple[str, ...] | None = None
+    """A second label of each row, where rows have periods as columns do."""
+    key: tuple[str, ...] = ()
+    """Ids of the rows and columns whose labels are always written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,8 @@ def pairs_panel(found: "ProgressMeasures") -> Panel:
         column_ids=names,
         values=values,
         marked=marked,
+        beneath=under,
+        key=tuple(map(str, found.key)),
     )
 
 
@@ -147,6 +153,9 @@ def map_data(panels: Sequence[Panel], words: Words, chosen: tuple[str, str], *, 
                 "columns": one.columns,
                 "under": one.under,
                 "columnIds": one.column_ids,
+                "beneath": one.beneath,
+                "keyRows": [i for i, name in enumerate(one.row_ids) if name in one.key],
+                "keyColumns": [i for i, name in enumerate(one.column_ids) if name in one.key],
                 "values": _packed(one.values),
                 "marked": _packed(one.marked),
                 "beside": None if one.beside is None else _packed(one.beside),

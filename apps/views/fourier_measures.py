@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 _LOSSES = {
     "loss": ("Loss", "Of the right answer among the variable's values, over all pairs, in nats."),
-    "restricted_loss": ("Restricted", "Loss of the key frequencies of the sum and the mean logits alone, all pairs."),
+    "restricted_loss": (
+        "Restricted",
+        "Loss of the key frequencies of the sum and the mean logits alone, all pairs.",
+    ),
     "excluded_loss": ("Excluded", "Loss without the key frequencies of the sum, on the pairs trained on."),
 }
 
@@ -34,7 +37,7 @@ def control_said(found: "ProgressMeasures") -> str:
     if not found.key:
         return "Without key frequencies nothing is restricted to them, and nothing excluded."
     restricted, excluded = (number(found.value(f"random_{name}_loss")) for name in ("restricted", "excluded"))
-    said = f"They explain {found.value('explained'):.1%} of the variance of the logits over pairs"
+    said = f"The key frequencies explain {found.value('explained'):.1%} of the variance of the logits over pairs"
     if found.value("random_explained") != found.value("random_explained"):
         return f"{said}. There are too few others for a control."
     return (

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 def cost_said(variable: "Variable", model: "LensModel") -> str:
     """How many values there are, and what looking at them costs."""
     n = len(variable)
+    layers = f"{model.n_blocks} layer{'s' * (model.n_blocks != 1)}"
     ends = f"{n} values, {variable.labels[0]} to {variable.labels[-1]}"
     if variable.of_positions:
-        return f"{ends}: means over 16 texts of random tokens in {model.n_blocks} layers, and 200 random orders."
-    return f"{ends}: {n} forward passes through {model.n_blocks} layers, and 200 random orders of the values."
+        return f"{ends}: means over 16 texts of random tokens in {layers}, and 200 random orders."
+    return f"{ends}: {n} forward passes through {layers}, and 200 random orders of the values."
 
 
 def headline(found: "FourierSpectrum") -> str:
