@@ -2,12 +2,18 @@
 
 import re
 
+from workbench.errors import NotDone
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@])")
 _MARKS = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥", "\N{NO-BREAK SPACE}": "⍽"}  # as in workbench.plots
 
 
 def plain(text: object) -> str:
-    """`text` with every character that Markdown, HTML or a Streamlit directive would act on escaped, on one line."""
+    """`text` with every character that Markdown, HTML or a Streamlit directive would act on escaped, on one line.
+
+    What a model does not do is said without what Python takes to go on: a page has a button or a switch for it.
+    """
+    text = text.reason if isinstance(text, NotDone) else text
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
 
 

@@ -6,6 +6,7 @@
   - MissingSite         this model has no such site
   - MissingCapability   this model lacks what an analysis needs
   - BadInput            a prompt, option or token that cannot be used (also a ValueError)
+  - NotDone             a BadInput: a model does not do a task (goes on where told to)
   - BadFile             a file or folder that is damaged or is not what it should be
   - BadWeights          weights that hold NaN or infinity
   - Unavailable         something that could not be fetched (says what was tried)
@@ -45,6 +46,14 @@ class MissingCapability(WorkbenchError, TypeError):
 
 class BadInput(WorkbenchError, ValueError):
     """A prompt, option or token that cannot be used."""
+
+
+class NotDone(BadInput):
+    """A model that does not do a task, refused unless the caller goes on anyway; `reason` is the refusal alone."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason}{advice}")
+        self.reason = reason
 
 
 class BadFile(WorkbenchError, ValueError):

@@ -124,3 +124,12 @@ def blocks(top):
     for block in getattr(top, "children", {}).values():
         yield block
         yield from blocks(block)
+
+
+def test_what_a_model_does_not_do_is_said_in_the_words_of_a_page(at):
+    asked = {"tab": "filter", "variable": "digits", "task": "addition", "examples": "8", "draws": "0"}
+    app = press(at(**asked), "Run")
+    assert not app.exception and "does not do addition" in said(app) and "anyway" not in app.error[0].value
+    assert any(button.label == "Go on all the same" for button in app.button)
+    with pytest.raises(workbench.BadInput, match="say anyway to go on"):
+        workbench.fourier_filter(workbench.load("micro"), "digits", task="addition", examples=8, draws=0)

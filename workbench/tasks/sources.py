@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from workbench.errors import BadInput, UnknownName
+from workbench.errors import BadInput, NotDone, UnknownName
 from workbench.functional import METRICS
 from workbench.tasks import user_file
 from workbench.tasks.builtin import BUILTIN
@@ -48,7 +48,7 @@ def task(
         advice = (
             "" if doing.why_not.endswith(MORE) else " Take another model or task, or say anyway to go on all the same."
         )
-        raise BadInput(f"{doing.why_not}{advice}")
+        raise NotDone(doing.why_not, advice)
     return replace(found, doing=doing)
 
 
