@@ -169,7 +169,7 @@ def test_answers_before_and_after_are_those_of_the_result():
     )
     table, changed = answers_frames(found)
     assert table.shape == changed.shape and not changed.loc[:, ["prompt", "right", "before"]].to_numpy().any()
-    assert [text.replace(" ⏎ ", "\n") for text in table["prompt"]] == list(found.prompts)
+    assert [text.replace(" / ", "\n") for text in table["prompt"]] == list(found.prompts)
     for at, condition in ((1, "low removed"), (found.bands.index("high removed"), "high removed")):
         for place, part in enumerate(found.parts):
             after = [found.labels[i] for i in found.predicted[place, at, : len(table)].tolist()]
@@ -189,15 +189,34 @@ def test_answers_before_and_after_are_those_of_the_result():
 def test_a_filter_runs_on_the_task_and_frequency_of_the_address(at):
     asked = partial(at, tab="filter", variable="letters", anyway="yes")
     app = asked(task="induction", remove="one", frequency="3", examples="4")
-    assert not app.exception and not app.error and "runs of 4 examples" in said(app)
+    assert not app.exception and not app.error and "forward passes of 4 examples" in said(app)
     press(app, "Run")
     assert not app.exception and not app.error, said(app)
-    assert "3 removed in attention changes" in said(app)
+    assert "frequency 3 removed in attention changes" in said(app)
     assert any("frequencies=(3,)" in block.value and "fourier_filter" in block.value for block in app.code)
     whole = press(asked(task="induction", remove="others", examples="2"), "Run")
     assert not whole.exception and not whole.error
     wrong = press(asked(task="addition", examples="2"), "Run")
     assert not wrong.exception and len(wrong.error) == 1 and len(wrong.error[0].value) < 600
+
+
+def test_what_no_built_in_task_answers_with_has_no_button_but_the_reason(at, study):
+    app = press(at(variable="letters"), "Run")
+    assert not app.exception and any(one.label == "Filter it out" for one in app.button)
+    app = press(at(variable="ids:0-6", model=str(study / "checkpoint-2")), "Run")
+    assert not app.exception and not any(one.label == "Filter it out" for one in app.button)
+    assert "cannot be filtered out with a built-in task" in said(app) and "one norm and one linear map" in said(app)
+
+
+def test_prompts_longer_than_the_model_reads_point_to_a_table(at, monkeypatch):
+    def refused(*given, **params):
+        raise workbench.BadInput("No example. 680 were tried, left out: 680 because it is longer than the model reads.")
+
+    app = at(tab="filter", variable="digits", task="addition")
+    monkeypatch.setattr("apps.results.result_of", refused)
+    press(app, "Run")
+    assert not app.exception and len(app.error) == 1
+    assert "addition are longer than micro reads. A table of your own prompts" in said(app)
 
 
 def test_a_task_that_the_model_does_not_do_is_gone_on_with_when_asked(at):
