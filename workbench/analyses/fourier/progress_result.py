@@ -101,9 +101,20 @@ class ProgressMeasures(Result, kind="progress-measures"):
     def figure(self, *, of: Literal["sums", "pairs", "embedding", "neuron_logits"] = "sums") -> "go.Figure":
         """Shares of the frequencies of the sum in the logits; of pairs of frequencies; or in the weights."""
         if of == "pairs":
-            return plots.heatmap(
-                self.pairs_frame(), x="frequency_b", y="frequency_a", value="share", limits=(0, 1), square=True
+            figure = plots.heatmap(
+                self.pairs_frame(),
+                x="frequency_b",
+                y="frequency_a",
+                value="share",
+                limits=(0, max(1e-9, float(self.pairs.nan_to_num(0).max()))),
+                square=True,
+                y_down=True,
+                title=f"{self.variable}, {self.operation}: share of the variance of logits; key frequencies circled",
             )
+            ring = {"symbol": "circle-open", "size": 10, "color": "#d9822b"}
+            key = list(self.key)
+            figure.add_scatter(x=key, y=key, mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+            return figure.update_xaxes(title="frequency of b").update_yaxes(title="frequency of a")
         title = f"{self.variable}, {self.operation}"
         return plots.bars(self.spectrum_frame(), x="frequency", y=of, color="key", mode="stack", title=title)
 

@@ -136,11 +136,14 @@ class FourierSpectrum(Result, kind="fourier-spectrum"):
         return "\n".join([*self.notes, said]), self.strongest_frame()
 
     def figure(self) -> "go.Figure":
-        """The share of each frequency at each place."""
+        """The share of each frequency at each place, part by part; a dot where it is above what chance reaches."""
+        order = [at for part in dict.fromkeys(self.parts) for at, name in enumerate(self.parts) if name == part]
+        rows = {self.places[at]: row for row, at in enumerate(order)}
         frame = self.to_frame()
         frame["turn"] = [f"{period:.4g}" for period in frame["period"]]
+        frame["row"] = [rows[place] for place in frame["place"]]
         figure = plots.heatmap(
-            frame,
+            frame.sort_values(["row", "frequency"]),
             x="frequency",
             y="place",
             value="share",
@@ -148,8 +151,21 @@ class FourierSpectrum(Result, kind="fourier-spectrum"):
             hover=("power", "null"),
             y_down=True,
             limits=(0, max(0.01, float(self.shares[:, 1:].nan_to_num(0).max()))),
-            title=f"Power of {self.variable} by frequency",
+            title=f"Power of {self.variable} by frequency; dots are above chance",
         )
+        above = frame[frame["share"] > frame["null"]]
+        figure.add_scatter(
+            x=[k - 1 for k in above["frequency"]],
+            y=above["row"].tolist(),
+            mode="markers",
+            marker={"size": 5, "color": "#d9822b"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        each = 1 if len(order) <= 40 else 3
+        shown = list(range(0, len(order), each))
+        figure.update_yaxes(tickmode="array", tickvals=shown, ticktext=[self.places[order[row]] for row in shown])
+        figure.update_layout(height=150 + len(order) * (18 if each == 1 else 8))
         return figure.update_xaxes(title=f"period in {plots.sentence(self.unit)}, frequency 1 on the left")
 
     def circle(self, place: str, frequency: int | None = None) -> "go.Figure":
