@@ -24,14 +24,12 @@ TEXTS = ["abcdefghijk"[: 1 + n % 11] for n in range(260)]
 
 
 def run(folder: Path, texts: list[str], pause: float = 0.0, started: int | None = None) -> None:
-    """Capture `texts` into `folder`, `pause` seconds a batch, and say on the pipe `started` when it begins."""
-    told = []
+    """Capture `texts` into `folder`, `pause` seconds a batch, and say on the pipe `started` when each begins."""
 
     def listen(label: str, done: int, total: int | None) -> None:
         if label == "capturing":
-            if started is not None and not told:
+            if started is not None:
                 os.write(started, b"x")
-                told.append(True)
             time.sleep(pause)
 
     with progress.reporting(listen):
@@ -65,15 +63,16 @@ def left(folder: Path) -> dict[str, object]:
 
 
 def at_random(folder: Path, kills: int, seed: int) -> list[dict[str, object]]:
-    """Kill `kills` captures of one store, each some milliseconds after its first batch began."""
+    """Kill `kills` captures of one store, each some batches and milliseconds after its first batch began."""
     generator, reports = random.Random(seed), []
     while len(reports) < kills:
         read, write = os.pipe()
         pid = forked(lambda write=write: run(folder, TEXTS, 0.005, write))
         os.close(write)
-        assert select.select([read], [], [], 60)[0], "the capture never began"
-        os.read(read, 1)
-        time.sleep(generator.uniform(0, 0.06))
+        for _ in range(1 + generator.randrange(7)):
+            assert select.select([read], [], [], 60)[0], "the capture never began"
+            os.read(read, 1)
+        time.sleep(generator.uniform(0, 0.01))
         os.kill(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
         os.close(read)

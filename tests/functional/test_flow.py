@@ -297,7 +297,7 @@ def test_flow_to_all_sources_is_the_normalised_row(layer):
 
 def test_threads_give_the_same_and_can_be_stopped():
     one = patterns(4, 2, 60, causal=True)
-    threads = torch.get_num_threads()
+    threads, running = torch.get_num_threads(), threading.active_count()
     try:
         torch.set_num_threads(1)
         alone = attention_flow(one)
@@ -315,7 +315,7 @@ def test_threads_give_the_same_and_can_be_stopped():
             with progress.reporting(stop), pytest.raises(Stopped):
                 attention_flow(one)
             assert [done for _, done, _ in seen] == [0, 1, 2] and seen[0][2] > 3
-            assert threading.active_count() <= 2  # those that worked have ended
+            assert threading.active_count() <= running  # those that worked have ended
     finally:
         torch.set_num_threads(threads)
 
