@@ -14,8 +14,9 @@ from apps.running import progress
 if TYPE_CHECKING:
     from workbench.results import Result
 
-FROM_FILES = ("corpus", "task", "variable")
-"""Kinds of parameters that may be the path of a file."""
+FROM_FILES = ("task", "variable")
+"""Kinds of parameters that may be the path of a file, which no link opens. A corpus it does open: a copied view of
+one's own texts, and a reloaded page, show them again."""
 MOST_BYTES = 1.5e9  # several long prompts' patterns; the last result is kept whatever its size
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 import workbench
 from apps.text import visible
-from apps.views import routes_graph
+from apps.views import component, routes_graph
 from tests.browser.driving import PATIENCE, errors, opened, settled
 from workbench.analyses.circuits.route_node import route_node
 
@@ -145,7 +145,7 @@ def test_the_keyboard_goes_from_state_to_state_and_files_are_made(visit, found):
 
 def test_a_threshold_that_leaves_nothing_and_edges_that_are_not_drawn_are_said(browser):
     """The component by itself, with a hand-made route: one edge holds up to .01, a second one was not sent."""
-    script, style = (routes_graph._joined(names) for names in (routes_graph._SCRIPTS, routes_graph._STYLES))
+    script, style = component._source("routes_graph", routes_graph._PARTS)
     data = {"tokens": [{"text": "a", "whole": "a"}, {"text": "b", "whole": "b"}], "layers": 1, "target": 1, "at": 0}
     data |= {"edges": [[0, 0, 1, 0, 1, 0.02, [[3, 0.02]]]], "thresholds": [0.01, 0.02], "counts": [2, 0], "one": True}
     data |= {"selected": "", "divided": False, "few": False, "answer": "", "of": "x"}
