@@ -1,9 +1,10 @@
 """Circuits: a model as a graph of what writes to the residual stream and what reads from it, edge by edge."""
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from workbench.lazy import lazily
 
 if TYPE_CHECKING:
     from workbench.circuits.blocks import answers as answers, recorded as recorded, run_blocks as run_blocks
@@ -55,26 +56,14 @@ _HOME = {
     "node_scores": ("node_attributions",),
     "split": ("Wiring", "split"),
 }
-_MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOME.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, _HOME)
 
 
 class _Package(ModuleType):
     """Keeps `circuits.split` the function: importing `circuits/split.py` would rebind it to the module."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _MODULE_OF and isinstance(value, ModuleType)):
+        if not (name in __all__ and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 

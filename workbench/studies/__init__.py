@@ -1,7 +1,8 @@
 """Case studies: a question, the claims of a paper as numbers that can fail, and the code that measures them."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from workbench.lazy import lazily
 
 if TYPE_CHECKING:
     from workbench.studies.form import Claim, Findings, Study, known, study
@@ -9,20 +10,6 @@ if TYPE_CHECKING:
     from workbench.studies.running import StudyRun, run_study, work_folder
     from workbench.studies.writing import notebook, write_notebook
 
-_HOMES = {
-    "Claim": "form",
-    "Findings": "form",
-    "Study": "form",
-    "StudyRun": "running",
-    "Verdict": "judging",
-    "known": "form",
-    "notebook": "writing",
-    "run_study": "running",
-    "study": "form",
-    "verdicts": "judging",
-    "work_folder": "running",
-    "write_notebook": "writing",
-}
 __all__ = [
     "Claim",
     "Findings",
@@ -38,14 +25,10 @@ __all__ = [
     "write_notebook",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+_HOMES = {
+    "form": ("Claim", "Findings", "Study", "known", "study"),
+    "judging": ("Verdict", "verdicts"),
+    "running": ("StudyRun", "run_study", "work_folder"),
+    "writing": ("notebook", "write_notebook"),
+}
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -1,7 +1,8 @@
 """Tasks: pairs of prompts, clean and corrupted, with the answers that tell whether a model does something."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from workbench.lazy import lazily
 
 if TYPE_CHECKING:
     from workbench.tasks.builtin import BUILTIN as BUILTIN, names as names
@@ -11,20 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILTIN", "Doing", "Example", "Pair", "Task", "doable", "draw", "names", "task"]
 
-_HOME = {
+_HOMES = {
     "builtin": ("BUILTIN", "names"),
     "doing": ("doable",),
     "form": ("Doing", "Example", "Pair", "Task"),
     "sources": ("draw", "task"),
 }
-_MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOME.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -1,7 +1,8 @@
 """Variables: ordered lists of things a model has tokens for, such as digits, days and months, and their states."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from workbench.lazy import lazily
 
 if TYPE_CHECKING:
     from workbench.variables.builtin import BUILTIN as BUILTIN, names as names
@@ -23,7 +24,7 @@ __all__ = [
     "variable",
 ]
 
-_HOME = {
+_HOMES = {
     "builtin": ("BUILTIN", "names"),
     "form": ("Variable",),
     "rows": ("embedding_rows", "unembedding_rows"),
@@ -31,14 +32,4 @@ _HOME = {
     "texts": ("Placed", "placed"),
     "value_states": ("states",),
 }
-_MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOME.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -1,7 +1,8 @@
 """A small transformer for studies: made from its sizes, saved in a folder, opened by `workbench.load`."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from workbench.lazy import lazily
 
 if TYPE_CHECKING:
     from workbench.models.small.config import SmallConfig
@@ -11,18 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["SmallConfig", "SmallTransformer", "save_small", "word_tokenizer"]
 
 _HOMES = {
-    "SmallConfig": "config",
-    "SmallTransformer": "transformer",
-    "save_small": "words",
-    "word_tokenizer": "words",
+    "config": ("SmallConfig",),
+    "transformer": ("SmallTransformer",),
+    "words": ("save_small", "word_tokenizer"),
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazily(__name__, _HOMES)
