@@ -44,9 +44,12 @@ def by_hand(module: SmallTransformer, ids: list[int]) -> torch.Tensor:
             for head in range(config.n_heads):
                 own = slice(head * config.d_head, (head + 1) * config.d_head)
                 q = w[f"{at}attn.W_Q.weight"][own] @ read[i]
-                scores = torch.stack([q @ (w[f"{at}attn.W_K.weight"][own] @ read[j]) for j in range(i + 1)])
-                values = torch.stack([w[f"{at}attn.W_V.weight"][own] @ read[j] for j in range(i + 1)])
-                out.append((scores / config.d_head**0.5).softmax(0) @ values)
+                seen = range(i + 1 if config.causal else n)
+                scores = torch.stack([q @ (w[f"{at}attn.W_K.weight"][own] @ read[j]) for j in seen])
+                scores = scores / config.d_head**0.5
+                values = torch.stack([w[f"{at}attn.W_V.weight"][own] @ read[j] for j in seen])
+                weights = scores.softmax(0) if config.attention == "softmax" else scores.clamp(min=0) / len(seen)
+                out.append(weights @ values)
             stream[i] = stream[i] + w[f"{at}attn.W_O.weight"] @ torch.cat(out)
         if config.d_mlp:
             for i in range(n):
@@ -61,6 +64,32 @@ def test_is_the_transformer_written_out(norm: str | None, d_mlp: int, tied: bool
     with torch.no_grad():
         logits = module(torch.tensor([[3, 7, 4, 8]])).logits[0]
     torch.testing.assert_close(logits, by_hand(module, [3, 7, 4, 8]), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("attention", ["softmax", "relu"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_other_attention_is_the_transformer_written_out(attention: str, causal: bool):
+    module = made("layer", attention=attention, causal=causal).double()
+    with torch.no_grad():
+        logits = module(torch.tensor([[3, 7, 4, 8]])).logits[0]
+    torch.testing.assert_close(logits, by_hand(module, [3, 7, 4, 8]), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("norm", [None, "layer"])
+@pytest.mark.parametrize("d_mlp", [32, 0])
+@pytest.mark.parametrize("causal", [True, False])
+def test_relu_attention_is_said_and_keeps_every_capability(norm: str | None, d_mlp: int, causal: bool, tmp_path: Path):
+    plain, relu = (made(norm, d_mlp, attention=kind, causal=causal) for kind in ("softmax", "relu"))
+    models = []
+    for name, module in (("plain", plain), ("relu", relu)):
+        save_small(module, word_tokenizer(WORDS), tmp_path / name)
+        models.append(workbench.load(tmp_path / name))
+    assert models[0].capabilities == models[1].capabilities
+    assert ("causal" in models[1].capabilities) == causal
+    rows = {check.name: check for check in workbench.check(models[1])}
+    assert rows["blocks.attn rows sum to one"].passed is None
+    assert "no softmax" in rows["blocks.attn rows sum to one"].detail
+    assert [check for check in rows.values() if check.passed is False] == []
 
 
 @pytest.mark.parametrize(("norm", "d_mlp", "tied"), KINDS)
@@ -103,6 +132,8 @@ def test_padding_changes_no_answer():
 def test_bad_sizes_and_input_are_sentences():
     with pytest.raises(workbench.BadInput, match="act must be one of 'relu'"):
         SmallTransformer(SmallConfig(act="cube"))
+    with pytest.raises(workbench.BadInput, match="attention must be one of 'softmax', 'relu', not 'linear'"):
+        SmallTransformer(SmallConfig(attention="linear"))
     with pytest.raises(workbench.BadInput, match="n_heads must be a whole number of at least 1, not 0"):
         SmallTransformer(SmallConfig(n_heads=0))
     with pytest.raises(workbench.BadInput, match="d_mlp must be a whole number of at least 0, not -1"):

@@ -29,6 +29,8 @@ class AttentionRow:
     """Whether q and k are turned by position before they meet: then `places` say where they are not turned yet."""
     writes: str = "attn_out"
     """The site that holds what it adds to the stream."""
+    normalised: bool = True
+    """Whether the rows of its pattern sum to one, as a softmax makes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -645,14 +647,21 @@ _ARCH: dict[str, Architecture] = {
     "clip_vision_model": Architecture(stacks=(_one_tower(CLIP_VISION, "vision_model"),), reads="image"),
     "audio-spectrogram-transformer": Architecture(stacks=(VIT,), reads="audio"),
     "attention_only": Architecture(stacks=(ATTENTION_ONLY,), readout=("ln_final", "unembed")),
-    "workbench-small": Architecture(stacks=(SMALL,), readout=("ln_final", "unembed")),
-    "workbench-small-attention": Architecture(stacks=(ATTENTION_ONLY,), readout=("ln_final", "unembed")),
-    "workbench-small-bare": Architecture(stacks=(SMALL_BARE,), readout=("unembed",)),
-    "workbench-small-bare-attention": Architecture(
-        stacks=(replace(ATTENTION_ONLY, ln_final=None, norm1=None),), readout=("unembed",)
-    ),
     "mamba": Architecture(stacks=(MAMBA,), readout=("~norm_f", "lm_head")),
 }
+_SMALL = {
+    "": SMALL,
+    "-attention": ATTENTION_ONLY,
+    "-bare": SMALL_BARE,
+    "-bare-attention": replace(ATTENTION_ONLY, ln_final=None, norm1=None),
+}
+for _name, _stack in _SMALL.items():
+    _relu = {"attn": replace(_stack.attention["attn"], normalised=False)}
+    _end = ("unembed",) if "bare" in _name else ("ln_final", "unembed")
+    for _more, _change in {"": {}, "-relu": {"attention": _relu}}.items():
+        for _seen in (True, False):
+            _key = f"workbench-small{_name}{_more}{'' if _seen else '-both-ways'}"
+            _ARCH[_key] = Architecture(stacks=(replace(_stack, causal=_seen, **_change),), readout=_end)
 for _same_as_llama in ("mistral", "qwen2", "smollm3"):
     _ARCH[_same_as_llama] = _ARCH["llama"]
 _ARCH["gemma"] = replace(_ARCH["llama"], norm_offset=1.0)
@@ -675,5 +684,7 @@ def row_name(config: Any) -> str:
     if kind == "t5" and getattr(config, "is_gated_act", False):
         return "t5_gated"
     if kind == "workbench-small":
-        return f"{kind}{'' if config.norm else '-bare'}{'' if config.d_mlp else '-attention'}"
+        parts = f"{'' if config.norm else '-bare'}{'' if config.d_mlp else '-attention'}"
+        more = f"{'' if config.attention == 'softmax' else '-relu'}{'' if config.causal else '-both-ways'}"
+        return f"{kind}{parts}{more}"
     return kind

@@ -1,5 +1,6 @@
 """A small attention-only transformer in which every step is a submodule, so that a row of paths describes it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +28,22 @@ class Prediction:
     logits: Tensor
 
 
-class Attention(nn.Module):
-    """Causal softmax attention; each `hook_` passes its tensor on unchanged and is there to be read or replaced."""
+def softmax(scores: Tensor, allowed: Tensor) -> Tensor:
+    """Rows that sum to one."""
+    return scores.softmax(-1)
 
-    def __init__(self, config: AttentionOnlyConfig) -> None:
+
+def relu(scores: Tensor, allowed: Tensor) -> Tensor:
+    """What is above zero, over how many keys the query sees."""
+    return scores.relu() / allowed.sum(-1, keepdim=True)
+
+
+class Attention(nn.Module):
+    """Attention over what `allowed` lets a query see; each `hook_` passes its tensor on, to be read or replaced."""
+
+    def __init__(self, config: AttentionOnlyConfig, weigh: Callable[[Tensor, Tensor], Tensor] = softmax) -> None:
         super().__init__()
-        self.n_heads, self.d_head = config.n_heads, config.d_head
+        self.n_heads, self.d_head, self.weigh = config.n_heads, config.d_head, weigh
         width = config.n_heads * config.d_head
         self.W_Q = nn.Linear(config.d_model, width, bias=False)
         self.W_K = nn.Linear(config.d_model, width, bias=False)
@@ -42,7 +53,7 @@ class Attention(nn.Module):
         self.hook_k = nn.Identity()
         self.hook_v = nn.Identity()
         self.hook_attn_scores = nn.Identity()  # (batch, head, query, key), scaled and masked
-        self.hook_pattern = nn.Identity()  # (batch, head, query, key), rows sum to one
+        self.hook_pattern = nn.Identity()  # (batch, head, query, key)
         self.hook_z = nn.Identity()
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
@@ -53,7 +64,7 @@ class Attention(nn.Module):
         )
         scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / self.d_head**0.5
         scores = self.hook_attn_scores(scores.masked_fill(~allowed, torch.finfo(scores.dtype).min))
-        pattern = self.hook_pattern(scores.softmax(-1))
+        pattern = self.hook_pattern(self.weigh(scores, allowed))
         z = self.hook_z(torch.einsum("bhqk,bkhd->bqhd", pattern, v))
         return self.W_O(z.flatten(-2))
 

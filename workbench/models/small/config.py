@@ -6,7 +6,11 @@ from transformers import PreTrainedConfig
 
 
 class SmallConfig(PreTrainedConfig):
-    """Sizes under TransformerLens's names: `norm` is "layer" or None; `d_mlp` 0 leaves the MLPs out."""
+    """Sizes under TransformerLens's names: `norm` is "layer" or None; `d_mlp` 0 leaves the MLPs out.
+
+    `attention` "relu" has relu(scores) / (how many keys a query sees) in place of the softmax, so that rows need not
+    sum to one and a head can look at nothing; `causal` False lets every position see all others.
+    """
 
     model_type = "workbench-small"
     attribute_map = {
@@ -25,6 +29,8 @@ class SmallConfig(PreTrainedConfig):
     d_mlp: int = 512
     act: str = "relu"
     norm: str | None = None
+    attention: str = "softmax"
+    causal: bool = True
     tied: bool = False
     provenance: dict[str, Any] | None = None
     """Script, seed, settings and step that the weights are from; None where nobody wrote it down."""

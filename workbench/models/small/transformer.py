@@ -6,11 +6,12 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from workbench.errors import BadInput
-from workbench.models.micro.attention_only import Attention
+from workbench.models.micro.attention_only import Attention, relu, softmax
 from workbench.models.small.config import SmallConfig
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 NORMS = (None, "layer")
+ATTENTIONS = {"softmax": softmax, "relu": relu}
 SIZES = {"vocab_size": 1, "n_ctx": 1, "n_layers": 1, "n_heads": 1, "d_model": 1, "d_head": 1, "d_mlp": 0}
 """Each with the least that it may be."""
 
@@ -36,7 +37,8 @@ class Block(nn.Module):
         super().__init__()
         self.hook_resid_pre = nn.Identity()
         self.ln1 = _norm(config)
-        self.attn = Attention(config)  # pyright: ignore[reportArgumentType] - it needs the sizes alone
+        weigh = ATTENTIONS[config.attention]
+        self.attn = Attention(config, weigh)  # pyright: ignore[reportArgumentType] - it needs the sizes alone
         self.hook_attn_out = nn.Identity()
         if config.d_mlp:
             self.ln2 = _norm(config)
@@ -50,7 +52,7 @@ class Block(nn.Module):
 
 
 class SmallTransformer(PreTrainedModel):
-    """Predicts the next token with learned positions, causal softmax attention, and (if asked for) norms and MLPs.
+    """Predicts the next token with learned positions, attention, and (if asked for) norms and MLPs.
 
     Without norms and with ReLU it is the transformer of Nanda et al. (2023), Progress Measures for Grokking via
     Mechanistic Interpretability, but for the biases of attention. Positions count the tokens that are not padding,
@@ -87,7 +89,7 @@ class SmallTransformer(PreTrainedModel):
         if length > self.config.n_ctx:
             raise BadInput(f"{length} tokens are more than the {self.config.n_ctx} this model can read.")
         here = torch.arange(length, device=input_ids.device)
-        allowed = (here[:, None] >= here)[None, None]  # (1, 1, query, key)
+        allowed = ((here[:, None] >= here) | (not self.config.causal))[None, None]  # (1, 1, query, key)
         positions = here[None] if position_ids is None else position_ids
         if attention_mask is not None:
             real = attention_mask.to(input_ids)
@@ -125,7 +127,13 @@ def _norm(config: SmallConfig) -> nn.Module:
 
 
 def _check(config: SmallConfig) -> None:
-    for name, value, allowed in (("act", config.act, tuple(ACTIVATIONS)), ("norm", config.norm, NORMS)):
+    for name, allowed in (
+        ("act", tuple(ACTIVATIONS)),
+        ("norm", NORMS),
+        ("attention", tuple(ATTENTIONS)),
+        ("causal", (True, False)),
+    ):
+        value = getattr(config, name)
         if value not in allowed:
             raise BadInput(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}.")
     for name, least in SIZES.items():
