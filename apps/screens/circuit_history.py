@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, cast
 
 import streamlit as st
 
-from apps import exports, state
+from apps import exports
+from apps.checkpoints import step_slider
 from apps.running import sentences
 from apps.screens import circuit_names
 from apps.screens.circuit_names import Names
@@ -26,7 +27,7 @@ _WHAT: dict[What, str] = {"faithfulness": "How faithful", "size": "How large", "
 @sentences
 def history(seen: Subject, found: "CircuitHistory") -> None:
     """Draw what a saved history says."""
-    place = _step(found)
+    place = step_slider(found.steps, found.unit)
     st.markdown(f"#### {plain(_said(found, place))}")
     narrow, wide = st.columns([1, 1.7], gap="medium")
     with narrow:
@@ -50,23 +51,6 @@ def history(seen: Subject, found: "CircuitHistory") -> None:
     exports.exports(
         f"circuit-history-{found.task}", figure=found.figure, frame=found.to_frame, key="circuit history files"
     )
-
-
-def _step(found: "CircuitHistory") -> int:
-    """The place of the chosen step."""
-    steps = list(found.steps)
-    if len(steps) == 1:
-        return 0
-    step = state.linked(
-        st.select_slider,
-        f"Checkpoint ({plain(found.unit)})",
-        "step",
-        steps[-1],
-        read=lambda text: steps[steps.index(int(text))],
-        options=steps,
-        format_func=lambda n: f"{n:,}",
-    )
-    return steps.index(step)
 
 
 def _said(found: "CircuitHistory", place: int) -> str:

@@ -1,12 +1,12 @@
 """Training: how the circuit of a few frequencies forms, over the checkpoints of the model, with a slider over them."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
 from apps import exports, state
 from apps.cache import Cache
+from apps.checkpoints import STUDIES, checkpoints_of, look_into, none_said, step_slider, thinned
 from apps.running import progress, sentences
 from apps.screens.fourier_asked import Asked, run_button
 from apps.screens.fourier_files import result_file, three_figures
@@ -16,14 +16,11 @@ from apps.text import plain
 from apps.views.fourier_history import PICTURES, Picture, at_step, history_figure, measured_frame, step_figure
 from apps.views.fourier_measures import keys_said
 from workbench import registry
-from workbench.errors import WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.analyses.fourier.progress_result import ProgressHistory
 
-MOST = 24
-"""Checkpoints that are looked at; of more, as many as this, evenly spaced in their order."""
-STUDY = Path(__file__).parents[2] / "case_studies" / "modular_addition" / "checkpoints" / "p59-wd1"
+STUDY = STUDIES / "modular_addition" / "checkpoints" / "p59-wd1"
 
 
 def training_tab(seen: Subject, asked: Asked) -> None:
@@ -33,13 +30,7 @@ def training_tab(seen: Subject, asked: Asked) -> None:
         return
     name, known = checkpoints_of(seen.loaded.name)
     if not known:
-        st.info(
-            plain(
-                f"{seen.model.name} has no training checkpoints. Choose a model that has: a folder with subfolders "
-                "named like checkpoint-1000, or a model on the hub with revisions named like step1000."
-            ),
-            icon=":material/stacked_line_chart:",
-        )
+        st.info(none_said(seen.model.name), icon=":material/stacked_line_chart:")
         if STUDY.is_dir():
             st.button("Take the bundled study of modular addition", key="fourier:study", on_click=_study)
         return
@@ -55,33 +46,6 @@ def training_tab(seen: Subject, asked: Asked) -> None:
         st.info(words, icon=":material/play_arrow:")
         return
     _view(seen, _history(name, steps, params), name, params)
-
-
-def checkpoints_of(asked: str) -> tuple[str, tuple[int, ...]]:
-    """The name whose checkpoints a model's are, and their steps; of a checkpoint's own folder, those beside it."""
-    from workbench.models.catalogue import CATALOGUE
-    from workbench.models.loading import checkpoints
-
-    kept: dict[str, tuple[str, tuple[int, ...]]] = st.session_state.setdefault("fourier:checkpoints", {})
-    if asked not in kept:
-        kept[asked] = asked, ()
-        try:
-            path = Path(asked).expanduser()
-            beside = checkpoints(path.parent.absolute()) if path.is_dir() else {}
-            folder = path.parent if path.name in beside.values() else path
-            name = str(folder.absolute()) if path.is_dir() else asked  # one name, whichever of its checkpoints is shown
-            if name not in CATALOGUE or any(place.kind == "hub" for place in CATALOGUE[name].sources):
-                kept[asked] = name, tuple(sorted(checkpoints(name)))
-        except (WorkbenchError, OSError):  # a tiny model, or a hub that does not answer: there are none to be had
-            pass
-    return kept[asked]
-
-
-def thinned(steps: tuple[int, ...]) -> tuple[int, ...]:
-    """At most `MOST` of the steps, the first and the last among them."""
-    if len(steps) <= MOST:
-        return steps
-    return tuple(dict.fromkeys(steps[round(i * (len(steps) - 1) / (MOST - 1))] for i in range(MOST)))
 
 
 def _study() -> None:
@@ -120,7 +84,7 @@ def _history(name: str, steps: tuple[int, ...], params: dict[str, Any]) -> "Prog
 @sentences
 def _view(seen: Subject, found: "ProgressHistory", name: str, params: dict[str, Any]) -> None:
     st.markdown(f"#### {plain(keys_said(found))}")
-    place = _step(found)
+    place = step_slider(found.steps, found.unit)
     st.caption(plain(at_step(found, place)))
     picture = state.linked(
         st.segmented_control,
@@ -149,46 +113,18 @@ def _view(seen: Subject, found: "ProgressHistory", name: str, params: dict[str, 
             result_file(found, f"progress-history-{seen.model.name}")
     with narrow:
         st.plotly_chart(step_figure(found, place), theme="streamlit", key="fourier step")
-        _open(name, found.steps[place], seen.loaded.name)
+        look_into(
+            name,
+            found.steps[place],
+            seen.loaded.name,
+            key="fourier:open",
+            says=", and goes to its pairs",
+            tab="pairs",
+        )
         table = measured_frame(found, place)
         st.dataframe(
             table, hide_index=True, key="fourier history measures", height=300, column_config=three_figures(table)
         )
-
-
-def _step(found: "ProgressHistory") -> int:
-    """The place of the chosen step."""
-    steps = list(found.steps)
-    if len(steps) == 1:
-        return 0
-    step = state.linked(
-        st.select_slider,
-        f"Checkpoint ({plain(found.unit)})",
-        "step",
-        steps[-1],
-        read=lambda text: steps[steps.index(int(text))],
-        options=steps,
-        format_func=lambda n: f"{n:,}",
-    )
-    return steps.index(step)
-
-
-def _open(name: str, step: int, now: str) -> None:
-    """A button that looks at this checkpoint in all tabs, where it has a folder of its own."""
-    from workbench.models.loading import checkpoints
-
-    if not (folder := Path(name).expanduser()).is_dir():
-        return
-    path = str(folder / checkpoints(name)[step])
-    if st.button(
-        "Look into this checkpoint",
-        icon=":material/open_in_new:",
-        key="fourier:open",
-        disabled=path == now,
-        help="Loads it in place of the model above, for all pages, and goes to its pairs.",
-    ):
-        state.put(model=path, tab="pairs")
-        st.rerun()
 
 
 def _python(found: "ProgressHistory", name: str, params: dict[str, Any]) -> str:

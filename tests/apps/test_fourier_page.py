@@ -11,8 +11,8 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import workbench
+from apps.checkpoints import MOST, thinned
 from apps.screens.fourier_asked import TEMPLATES
-from apps.screens.fourier_training import MOST, thinned
 from apps.views.fourier_filtered import PARTS, answers, answers_frames, errors_frame
 from apps.views.fourier_history import at_step
 from apps.views.fourier_map import Words, largest, map_data, pairs_panel, panels_of
