@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import nbformat
 import pytest
@@ -71,6 +72,14 @@ def test_what_is_known_not_to_reproduce_is_shown_with_the_reason():
     assert found.reason == "3, not < 1: the model is too small"
     after_all = verdict(0.5, not_reproduced="the model is too small")
     assert (after_all.outcome, after_all.as_expected) == ("holds after all", False)
+
+
+def test_what_a_study_skipped_is_neither_held_nor_failed_and_says_why():
+    findings = Findings(numbers={"other.q": 0.5}, skipped={"large.": "large cannot be had: no network."})
+    names = ("large.q", "larger.q", "other.q")
+    skipped, unsaid, other = studies.verdicts(findings, [claim(quantity=name) for name in names])
+    assert (skipped.outcome, skipped.reason) == ("not measured", "large cannot be had: no network.")
+    assert (unsaid.outcome, other.outcome) == ("fails", "holds")
 
 
 def test_what_this_form_does_not_measure_is_neither_held_nor_failed():
@@ -146,6 +155,72 @@ def test_claims_that_cannot_be_read_are_a_sentence(root, change, sentence):
     path.write_text(json.dumps(written))
     with pytest.raises(workbench.BadFile, match=sentence):
         studies.study("small", root)
+
+
+# ---- links into the app ---------------------------------------------------------------------------------
+
+LINK = {"says": "Its heads", "page": "head", "model": "checkpoints/a"}
+
+
+def with_link(root, link):
+    (root / "small" / "checkpoints" / "a").mkdir(parents=True, exist_ok=True)
+    (root / "small" / "task.json").write_text("{}")
+    path = root / "small" / "expected.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "opens": [link]}))
+    return studies.study("small", root).opens[0]
+
+
+def test_a_link_names_its_page_with_absolute_paths(root):
+    found = with_link(root, {**LINK, "prompt": "a b&c", "options": {"layer": "0", "task": "./task.json:one"}})
+    path, _, query = found.address.partition("?")
+    assert path == "head"
+    folder = str(root / "small")
+    assert parse_qs(query) == {
+        "model": [f"{folder}/checkpoints/a"],
+        "prompt": ["a b&c"],
+        "layer": ["0"],
+        "task": [f"{folder}/task.json:one"],
+    }
+    assert with_link(root, {**LINK, "model": "micro"}).query == {"model": "micro", "prompt": ""}
+    assert with_link(root, {**LINK, "page": "analysis-logit-lens"}).address.startswith("analysis-logit-lens?")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model": "checkpoints/b"}, "neither a folder of the study .checkpoints/a. nor a name .*smollm2-135m"),
+        ({"model": "../.."}, "neither a folder of the study"),
+        ({"page": "analysis-logit-lense"}, "no analysis is called 'logit-lense'; near it: logit-lens"),
+        ({"page": ""}, "page is a text"),
+        ({"color": "red"}, "missing or unknown color"),
+        ({"options": {"layer": 0}}, "layer is a text, not 0"),
+        ({"options": ["layer"]}, "options are an object"),
+        ({"options": {"model": "micro"}}, "model stands beside options"),
+        ({"options": {"task": "./tusk.json"}}, "has no tusk.json; it has .*task.json"),
+    ],
+)
+def test_a_wrong_link_is_a_sentence_that_names_it(root, change, sentence):
+    with pytest.raises(workbench.BadFile, match=sentence) as raised:
+        with_link(root, {**LINK, **change})
+    assert "the link 'Its heads'" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_link_of_a_study_names_a_page_and_options_that_exist(name):
+    from apps.menu import OPTIONS, OWN
+    from workbench import registry
+
+    opens = studies.study(name).opens
+    assert len(opens) >= 2
+    for link in opens:
+        if link.page in OWN:
+            assert set(link.options) <= OPTIONS[link.page], link
+        else:
+            analysis = registry.get(link.page.removeprefix("analysis-"))
+            assert set(link.options) <= {p.name for p in analysis.params if p is not analysis.prompt}, link
+            assert bool(link.prompt) == (analysis.prompt is not None), link
+        if Path(link.model).is_absolute():
+            assert list(Path(link.model).glob("**/config.json")), link
 
 
 def test_an_unknown_study_is_a_sentence(root):

@@ -7,12 +7,14 @@ from workbench.lazy import lazily
 if TYPE_CHECKING:
     from workbench.studies.form import Claim, Findings, Study, known, study
     from workbench.studies.judging import Verdict, verdicts
+    from workbench.studies.opening import Opening
     from workbench.studies.running import StudyRun, run_study, work_folder
     from workbench.studies.writing import notebook, write_notebook
 
 __all__ = [
     "Claim",
     "Findings",
+    "Opening",
     "Study",
     "StudyRun",
     "Verdict",
@@ -28,6 +30,7 @@ __all__ = [
 _HOMES = {
     "form": ("Claim", "Findings", "Study", "known", "study"),
     "judging": ("Verdict", "verdicts"),
+    "opening": ("Opening",),
     "running": ("StudyRun", "run_study", "work_folder"),
     "writing": ("notebook", "write_notebook"),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.errors import BadFile, UnknownName
+from workbench.studies.opening import Opening, opening
 
 ROOT = Path(__file__).parents[2] / "case_studies"
 """The studies are part of the checkout, not of the installed package."""
@@ -51,6 +52,8 @@ class Findings:
     """Title -> tidy pandas frame."""
     figures: Mapping[str, Any] = field(default_factory=dict)
     """Title -> plotly figure."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Beginning of quantities -> why none of them could be measured here, as where an optional model cannot be had."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,8 @@ class Study:
     folder: Path
     question: str
     claims: tuple[Claim, ...]
+    opens: tuple[Opening, ...] = ()
+    """Views of the app that show what it is about."""
 
 
 def known(root: Path = ROOT) -> tuple[str, ...]:
@@ -81,6 +86,7 @@ def study(name: str, root: Path = ROOT) -> Study:
         written = json.loads(path.read_text(encoding="utf-8"))
         question = written["question"]
         claims = tuple(_claim(each) for each in written["claims"])
+        opens = tuple(opening(each, folder) for each in written.get("opens", ()))
         if not isinstance(question, str) or not question.strip():
             raise ValueError("the question is empty")
         if not any(claim.control for claim in claims):
@@ -88,7 +94,7 @@ def study(name: str, root: Path = ROOT) -> Study:
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise BadFile(f"{path} does not hold a question and its claims: {what}.") from error
-    return Study(name=name, folder=folder, question=question, claims=claims)
+    return Study(name=name, folder=folder, question=question, claims=claims, opens=opens)
 
 
 def _claim(written: Any) -> Claim:

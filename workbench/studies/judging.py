@@ -21,7 +21,7 @@ class Verdict:
     """What was measured, by seed; the key is empty for a single number."""
     outcome: Outcome
     """holds; does not reproduce (and the study says so); fails (it should hold); holds after all (the study says it
-    does not); not measured (by this form of the study)."""
+    does not); not measured (by this form of the study, or for a lack that the study names)."""
     reason: str
 
     @property
@@ -40,6 +40,8 @@ def verdicts(findings: Findings, claims: Iterable[Claim]) -> tuple[Verdict, ...]
 
 def _verdict(findings: Findings, claim: Claim) -> Verdict:
     if claim.quantity not in findings.numbers:
+        if why := [reason for begins, reason in findings.skipped.items() if claim.quantity.startswith(begins)]:
+            return Verdict(claim=claim, values={}, outcome="not measured", reason=why[0])
         if claim.form == "fast":
             return Verdict(claim=claim, values={}, outcome="fails", reason=f"nothing measured {claim.quantity}")
         reason = f"only `workbench study run NAME --{claim.form}` measures it"
