@@ -36,7 +36,7 @@ _WHERE = {
     "Projection": "projection",
     "QuadraticWeights": "quadratic_modular",
     "RankResidual": "rank_residuals",
-    "RegressionProblems": "regression_problems",
+    "RegressionProblems": "linear_problems",
     "SHARES": "circuit_scores",
     "SINK_SHARE": "sinks",
     "STAGES": "joint_embedding",
