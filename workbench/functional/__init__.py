@@ -211,6 +211,7 @@ _WHERE = {
     "random_scores": "perturbation",
     "random_subspace": "band_filters",
     "rank_residual": "rank_residuals",
+    "regression_problems": "linear_problems",
     "relative_log_amplitude": "token_frequencies",
     "relevance": "relevance_rules",
     "removal_masks": "perturbation",
