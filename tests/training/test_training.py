@@ -1,5 +1,9 @@
 """Training: a plain loop's numbers, cut off anywhere and gone on with to the same weights."""
 
+import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -9,10 +13,10 @@ from torch import nn
 import workbench
 from workbench import training
 
-STEPS = 12
+STEPS, LONG = 12, 80
 
 
-def module() -> nn.Module:
+def module() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.5), nn.Linear(5, 1))
 
@@ -95,6 +99,81 @@ def test_killed_it_loses_only_what_came_after_the_last_state(tmp_path: Path, mon
     assert began[0] == 7
 
 
+def trains_in(folder: Path) -> None:
+    training.loop.SUSPEND_EVERY = 0.0
+    run(LONG, folder=folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is copied")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_killed_process_goes_on_to_the_same_weights(tmp_path: Path):
+    """Killed again and again at moments of no choice, amid updates and amid writing, it still gets there."""
+    kills, ended, state = 0, False, tmp_path / "training.safetensors"
+    while not ended:
+        process = multiprocessing.get_context("fork").Process(target=trains_in, args=(tmp_path,))
+        process.start()
+        assert process.pid
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while process.is_alive() and not (state.exists() and state.stat().st_mtime_ns > before):
+            time.sleep(0.002)  # until it has come further
+        time.sleep(0.003 * kills)
+        if kills < 4 and process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.join(60)
+        ended = process.exitcode == 0
+    assert kills >= 2
+    again = run(LONG, folder=tmp_path, loss=None)  # nothing is left to do
+    assert torch.equal(weights(again.module), by_hand(LONG))
+
+
+def test_it_is_transformer_lens_s_trainer_on_the_same_batches(capsys):
+    from transformer_lens.tools.training import TrainConfig, train
+
+    class Told(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner, self.batches = nn.Linear(3, 5), []
+
+        def forward(self, tokens, return_type):
+            self.batches.append(tokens)
+            return self.inner(tokens.float()).square().mean()
+
+    data = [{"tokens": torch.randn(3, generator=torch.Generator().manual_seed(i))} for i in range(10)]
+    config = TrainConfig(
+        num_epochs=2, batch_size=4, lr=0.1, weight_decay=0.01, max_grad_norm=0.3, warmup_steps=4, device="cpu"
+    )
+    theirs, ours = Told(), Told()
+    train(theirs, config, data)  # pyright: ignore[reportArgumentType] - a list will do
+    training.train(
+        ours,
+        lambda net, step: net(theirs.batches[step], return_type="loss"),
+        steps=6,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.01),
+        schedule=lambda step: min(1.0, step / 4),
+        clip=0.3,
+    )
+    assert len(theirs.batches) == 6 and not torch.equal(weights(ours), weights(Told()))
+    assert torch.equal(weights(ours), weights(theirs))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_training_goes_on_on_another_device(tmp_path: Path):
+    """Without dropout, whose draws are each device's own; sums are rounded in another order."""
+
+    def plain(net: nn.Sequential, step: int) -> torch.Tensor:
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step)).to(next(net.parameters()).device)
+        return (net[2](net[0](x)) - x.sum(-1, keepdim=True)).square().mean()
+
+    whole = weights(run(loss=plain).module)
+    run(5, loss=plain, folder=tmp_path, net=module().cuda())
+    assert torch.allclose(weights(run(loss=plain, folder=tmp_path).module), whole, atol=1e-5)
+    run(5, loss=plain, folder=tmp_path / "back")
+    back = run(loss=plain, folder=tmp_path / "back", net=module().cuda())
+    assert torch.allclose(weights(back.module).cpu(), whole, atol=1e-5)
+
+
 def test_a_finished_training_is_not_done_again_and_can_be_gone_on_with(tmp_path: Path):
     run(5, folder=tmp_path)
     run(5, folder=tmp_path, loss=None)
@@ -130,7 +209,7 @@ def test_another_training_in_the_folder_is_a_sentence(tmp_path: Path):
 
 
 def not_a_number_from(bad: int, of_gradient: bool):
-    def made(net: nn.Module, step: int) -> torch.Tensor:
+    def made(net: nn.Sequential, step: int) -> torch.Tensor:
         value = loss(net, step)
         if step < bad:
             return value
@@ -184,6 +263,100 @@ def test_another_optimizer_does_not_go_on(tmp_path: Path):
     run(3, folder=tmp_path)
     with pytest.raises(workbench.BadInput, match="'AdamW' instead of 'SGD'"):
         training.train(module(), loss, steps=5, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), seed=3, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"clip": 0.1}, r"optimizer.clip 0.5 instead of 0.1"),
+        ({"lr": 0.1}, r"optimizer.lr 0.05 instead of 0.1"),
+        ({"frozen": True}, "of 4 of the model's parameters, not of 2"),
+        ({"net": module().double()}, "another model"),
+    ],
+)
+def test_another_configuration_does_not_go_on(tmp_path: Path, changed, said):
+    run(3, folder=tmp_path)
+
+    def other(parameters):
+        kept = list(parameters)[: 2 if changed.get("frozen") else None]
+        return torch.optim.AdamW(kept, lr=changed.get("lr", 0.05), weight_decay=0.1)
+
+    with pytest.raises(workbench.BadInput, match=said):
+        training.train(
+            changed.get("net", module()),
+            loss,
+            steps=5,
+            optimizer=other,
+            seed=3,
+            clip=changed.get("clip", 0.5),
+            folder=tmp_path,
+        )
+
+
+def test_how_an_optimizer_computes_may_differ(tmp_path: Path):
+    """Fused or not, the numbers are the same but for rounding; so another device may take another way."""
+    run(3, folder=tmp_path)
+    fused = training.train(
+        module(),
+        loss,
+        steps=STEPS,
+        optimizer=lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.1, fused=True),
+        seed=3,
+        schedule=lambda step: 1 / (1 + step),
+        clip=0.5,
+        folder=tmp_path,
+    )
+    assert torch.allclose(weights(fused.module), by_hand(STEPS), atol=1e-6)
+
+
+def test_an_optimizer_that_remembers_words_has_no_folder(tmp_path: Path):
+    class Odd(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    self.state[parameter]["mood"] = "fine"
+
+    with pytest.raises(workbench.BadInput, match="What Odd remembers cannot be kept"):
+        training.train(module(), loss, steps=1, optimizer=lambda p: Odd(p, lr=0.1), folder=tmp_path)
+
+
+def test_keeping_needs_to_know_how():
+    with pytest.raises(workbench.BadInput, match=r"save\(module, step\)"):
+        run(keep={3}, loss=None)
+
+
+def test_forgotten_a_training_begins_anew(tmp_path: Path):
+    run(5, folder=tmp_path / "a" / "b")
+    (tmp_path / "a" / "model.safetensors").touch()
+    training.forget(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.safetensors")] == ["model.safetensors"]
+    began: list[int] = []
+    run(1, folder=tmp_path / "a" / "b", loss=lambda net, step: began.append(step) or loss(net, step))
+    assert began == [0]
+
+
+def test_a_history_comes_back_from_its_file(tmp_path: Path):
+    rows = [{"step": 100000, "setting": "a", "loss": 0.0000123456}, {"step": 2, "setting": "b", "loss": float("nan")}]
+    path = training.write_history(rows, tmp_path / "training.json")
+    assert training.read_history(path) == [
+        {"step": 100000, "setting": "a", "loss": 1.235e-05},
+        {"step": 2, "setting": "b", "loss": None},
+    ]
+    assert len(path.read_text().splitlines()) == 4
+    with pytest.raises(workbench.BadInput, match="numbers and words"):
+        training.write_history([{"loss": torch.ones(2)}], path)
+    for text in ("[1]", "{", "{}"):
+        path.write_text(text)
+        with pytest.raises(workbench.BadFile, match="no history"):
+            training.read_history(path)
+
+
+def test_progress_begins_where_the_training_stands(tmp_path: Path):
+    heard: list[tuple] = []
+    run(5, folder=tmp_path)
+    with workbench.reporting(lambda *told: heard.append(told)):
+        run(7, folder=tmp_path, label="mine")
+    assert heard == [("mine", 5, 7), ("mine", 6, 7), ("mine", 7, 7)]
 
 
 def test_the_end_of_a_shorter_training_is_no_row_of_a_longer_one(tmp_path: Path):

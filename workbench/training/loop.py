@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from workbench import progress
 from workbench.errors import BadInput, BadWeights, Stopped
 from workbench.models.weights import not_finite
-from workbench.training.state import Standing, resume, suspend
+from workbench.training.state import Standing, described, resume, suspend
 
 SUSPEND_EVERY = 30.0
 """Seconds between two states written to the folder: what a killed run loses at most."""
@@ -48,20 +48,23 @@ def train(
 ) -> Training:
     """Train `module` where it is, and give it back with what was measured; cut off and called again, it goes on.
 
-    `loss(module, step)` makes the batch of a step and gives its loss: a function of the step alone (draw with a
-    generator of its own; dropout is seeded by `seed` and the step), so that a resumed training ends with the same
-    weights. `optimizer(parameters)` makes the optimizer; `schedule(step)` multiplies its learning rates; `clip` bounds
-    the norm of the gradient. In `folder` the state is kept every half minute, when it is stopped or interrupted, and at
-    the end, with `settings`, which must be the same when it is resumed. `measure(module, step)` is recorded at the
-    steps in `measure_at` (a `range` or a set) and at the last; `save(module, step)` is called at those in `keep`. Step
-    s means after s updates: 0 is untrained. Raises `BadWeights` before anything is measured or written of a loss or
-    weights that are no longer finite, `BadInput` for a folder of another training.
+    `loss(module, step)` makes the batch of a step, on the module's device, and gives its loss: a function of the step
+    alone (draw with a generator of its own; dropout is seeded by `seed` and the step), so that a resumed training ends
+    with the same weights. `optimizer(parameters)` makes the optimizer; `schedule(step)` multiplies its learning rates;
+    `clip` bounds the norm of the gradient. In `folder` the state is kept every half minute, when it is stopped or
+    interrupted, and at the end, with the optimizer's numbers and `settings`, which must be the same when it is resumed;
+    the device may be another, whose rounding is then its own. `measure(module, step)` is recorded at the steps in
+    `measure_at` (a `range` or a set) and at the last; `save(module, step)` is called at those in `keep`. Step s means
+    after s updates: 0 is untrained. Raises `BadWeights` before anything is measured or written of a loss or weights
+    that are no longer finite, `BadInput` for a folder of another training.
     """
     if steps < 0:
         raise BadInput(f"steps must be 0 or more, not {steps}.")
+    if keep and save is None:
+        raise BadInput("keep says at which steps weights are kept; save(module, step), which writes them, is missing.")
     made = optimizer(module.parameters())
     rates = [group["lr"] for group in made.param_groups]
-    settings = _plain({"seed": seed, "optimizer": type(made).__name__, **(settings or {})})
+    settings = _plain({"seed": seed, **described(made, clip), **(settings or {})})
     folder = None if folder is None else Path(folder)
     standing = Standing()
     if folder is not None:
@@ -94,8 +97,9 @@ def train(
     written, whole = time.monotonic(), True
     module.train()
     try:
-        with torch.random.fork_rng(devices=None if torch.cuda.is_available() else []):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             observe(standing.step)
+            progress.report(label, standing.step, steps)
             for step in range(standing.step, steps):
                 torch.manual_seed((seed * 1_000_003 + step) % 2**63)
                 for group, rate in zip(made.param_groups, rates, strict=True):

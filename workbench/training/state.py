@@ -16,6 +16,8 @@ from workbench.files import write_atomically
 
 FILE = "training.safetensors"
 _MODEL, _OPTIMIZER = "model.", "optimizer."
+_HOW = {"params", "foreach", "fused", "capturable", "differentiable"}
+"""Of an optimizer's options those that say how it is computed; the others say what."""
 
 
 @dataclass(kw_only=True)
@@ -26,17 +28,30 @@ class Standing:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+def described(optimizer: torch.optim.Optimizer, clip: float | None) -> dict[str, Any]:
+    """The optimizer's kind and numbers: what a training must have in common with the one that it goes on from."""
+    found: dict[str, Any] = {"optimizer": type(optimizer).__name__, f"{_OPTIMIZER}clip": clip}
+    groups = optimizer.param_groups
+    for number, group in enumerate(groups):
+        name = _OPTIMIZER if len(groups) == 1 else f"{_OPTIMIZER}{number}."
+        for option in sorted(group.keys() - _HOW):
+            value = group[option]
+            found[name + option] = value.item() if isinstance(value, torch.Tensor) else value
+    return found
+
+
 def suspend(
     folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing, settings: Mapping[str, Any]
 ) -> None:
     """Write everything the next run needs to go on as if nothing had happened."""
     tensors = {f"{_MODEL}{name}": value for name, value in module.state_dict().items()}
     for number, memory in optimizer.state_dict()["state"].items():
-        tensors |= {f"{_OPTIMIZER}{number}.{name}": torch.as_tensor(value) for name, value in memory.items()}
+        tensors |= {f"{_OPTIMIZER}{number}.{name}": _tensor(value, optimizer) for name, value in memory.items()}
     header = {
         "step": str(standing.step),
         "history": json.dumps(standing.history),
         "settings": json.dumps(dict(settings), sort_keys=True),
+        "trained": str(_trained(optimizer)),
     }
     # Two names may share one tensor (tied weights), which the format does not take.
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
@@ -53,10 +68,12 @@ def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, se
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         step, history = int(header["step"]), json.loads(header["history"])
-        theirs = json.loads(header["settings"])
+        theirs, trained = json.loads(header["settings"]), int(header.get("trained", _trained(optimizer)))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise BadFile(f"{path} is no training that can be gone on with ({error}). Remove it to begin again.") from error
     mine = json.loads(json.dumps(dict(settings)))
+    unsaid = {name: mine[name] for name in mine if name.startswith(_OPTIMIZER)}  # in states of earlier versions
+    theirs = {**unsaid, **theirs}
     if theirs != mine:
         odd = ", ".join(
             f"{name} {theirs.get(name)!r} instead of {mine.get(name)!r}"
@@ -64,16 +81,41 @@ def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, se
             if theirs.get(name) != mine.get(name)
         )
         raise BadInput(f"{folder} holds a training with other settings: {odd}. Give another folder, or remove it.")
-    try:
-        module.load_state_dict(_under(_MODEL, tensors))
-    except RuntimeError as error:
-        raise BadInput(f"{folder} holds a training of another model. Give another folder, or remove it.") from error
+    weights, own = _under(_MODEL, tensors), module.state_dict()
+    if {name: (x.shape, x.dtype) for name, x in weights.items()} != {n: (x.shape, x.dtype) for n, x in own.items()}:
+        raise BadInput(f"{folder} holds a training of another model. Give another folder, or remove it.")
+    if trained != _trained(optimizer):
+        raise BadInput(
+            f"{folder} holds a training of {trained} of the model's parameters, not of {_trained(optimizer)}. Give "
+            "another folder, or remove it."
+        )
+    module.load_state_dict(weights)
     memories: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in _under(_OPTIMIZER, tensors).items():
         number, _, part = name.partition(".")
         memories.setdefault(int(number), {})[part] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": memories})
     return Standing(step=step, history=history)
+
+
+def forget(folder: str | Path) -> None:
+    """Remove the states of all trainings in `folder` and below: the next ones begin anew. What they saved stays."""
+    for state in Path(folder).rglob(FILE):
+        state.unlink()
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)
+
+
+def _tensor(value: Any, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        name = type(optimizer).__name__
+        raise BadInput(
+            f"What {name} remembers cannot be kept in a folder ({error}). Take another optimizer, or no folder."
+        ) from error
 
 
 def _under(start: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
