@@ -258,10 +258,10 @@ def test_nothing_along_an_axis_is_a_sentence(shape, nothing):
 
 def test_whole_numbers_are_attention_too():
     looks = torch.eye(4, dtype=torch.int64).roll(1, 1).expand(3, 2, 4, 4)
-    close(attention_rollout(looks), attention_rollout(looks.float()))
-    close(attention_rollout(looks, normalize=True), attention_rollout(looks.float()))
-    close(head_rollout(looks, 1), head_rollout(looks.float(), 1))
-    close(cumulative_product(looks[:, 0]), cumulative_product(looks[:, 0].float()))
+    close(attention_rollout(looks), attention_rollout(looks.double()))
+    close(attention_rollout(looks, normalize=True), attention_rollout(looks.double()))
+    close(head_rollout(looks, 1), head_rollout(looks.double(), 1))
+    close(cumulative_product(looks[:, 0]), cumulative_product(looks[:, 0].double()))
 
 
 def test_one_token_is_all_its_own():

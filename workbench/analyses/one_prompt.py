@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.precision import precise as precise
 from workbench.models.lens_model import LensModel
 
 
@@ -32,11 +33,6 @@ def checked_position(position: int, labels: tuple[str, ...]) -> int:
     if not -len(labels) <= position < len(labels):
         raise BadInput(f"There is no position {position}: the prompt has {len(labels)}, 0 to {len(labels) - 1}.")
     return position % len(labels)
-
-
-def precise(logits: Tensor) -> Tensor:
-    """Logits in at least float32, so that probabilities of half-precision models keep their small differences."""
-    return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
 def chosen_answer(model: LensModel, token: str | None, logits: Float[Tensor, "vocab"]) -> int:

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.functional.contributions import FrozenNorm, linear_part, mixed_vectors, precise, source_vectors
+from workbench.functional.contributions import FrozenNorm, linear_part, mixed_vectors, source_vectors
 from workbench.functional.mixing import row_normalized
+from workbench.functional.precision import precise
 
 BLOCK_BYTES = 2**22
 """Most memory that the vectors of a chunk of sources take, all queries together, unless one source needs more."""

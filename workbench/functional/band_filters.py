@@ -18,6 +18,7 @@ from torch import Tensor
 from workbench.errors import BadInput
 from workbench.functional.checks import need_axes, need_finite, need_whole
 from workbench.functional.fourier_bases import FourierBasis
+from workbench.functional.precision import precise
 from workbench.functional.subspaces import orthonormal
 
 
@@ -48,7 +49,7 @@ class SubspaceFilter:
             return x
         if not self.left:
             return torch.zeros_like(x)
-        here = _precise(x)
+        here = precise(x)
         rows = self.rows.to(here)
         return (here - (here @ rows.mT) @ rows).to(x)
 
@@ -65,7 +66,7 @@ def subspace_filter(vectors: Float[Tensor, "vector d_model"], tolerance: float |
     """
     need_axes("Vectors to filter out", vectors, "vector d_model", batched=False)
     need_finite("vectors to filter out", vectors)
-    exact = _precise(vectors)
+    exact = precise(vectors)
     if not len(exact):
         return SubspaceFilter(rows=exact, constraints=0)
     least = max(exact.shape) * torch.finfo(exact.dtype).eps if tolerance is None else tolerance
@@ -86,7 +87,7 @@ def component_stop(
         raise BadInput(f"The basis is over {n} values and the unembedding has rows for {len(unembedding)}.")
     if wrong := [i for i in components if not 0 <= i < len(basis.matrix)]:
         raise BadInput(f"There is no component {wrong[0]}: the basis has {len(basis.matrix)}, counted from 0.")
-    logits = _precise(unembedding)
+    logits = precise(unembedding)
     chosen = basis.matrix[sorted(set(components))].to(logits)
     return subspace_filter(chosen @ logits, tolerance)
 
@@ -183,7 +184,3 @@ def _frequencies(basis: FourierBasis, cut: int) -> list[int]:
         n = basis.matrix.shape[-1]
         raise BadInput(f"Frequencies over {n} values are 0 to {max(known)}; they cannot be cut at {cut}.")
     return known
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.float() if values.dtype.itemsize < 4 else values

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.precision import precise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,7 +83,7 @@ def _interval(
         raise BadInput(f"The level of an interval is a share between 0 and 1, such as 0.95, not {level}.")
     if resamples < 1:
         raise BadInput(f"An interval needs at least one resample, not {resamples}.")
-    samples = tuple(_precise(one) for one in samples)
+    samples = tuple(precise(one) for one in samples)
     infinite = sum(int(one.isinf().sum()) for one in samples)
     if infinite:
         raise BadInput(
@@ -119,12 +120,6 @@ def _of(statistic: Callable[..., Any], values: Tensor) -> Tensor:
     """The statistic over the last axis; where it comes with its place, as of `torch.median`, without that."""
     found = statistic(values, dim=-1)
     return found[0] if isinstance(found, tuple) else found
-
-
-def _precise(values: Tensor) -> Tensor:
-    if not values.is_floating_point():
-        return values.double()
-    return values.float() if values.dtype.itemsize < 4 else values
 
 
 def _draws(count: int, resamples: int, seed: int) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workbench.errors import BadInput
 from workbench.functional.checks import need_axes, need_finite, need_whole_numbers
+from workbench.functional.precision import precise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,7 +44,7 @@ def norm_gap(
             raise BadInput(f"There is no {name} to measure; the shape is {tuple(vectors.shape)}.")
     if queries.shape[:-2] != keys.shape[:-2]:
         raise BadInput(f"Queries {tuple(queries.shape)} and keys {tuple(keys.shape)} are not of the same heads.")
-    long, short = (_precise(vectors).norm(dim=-1).mean(-1) for vectors in (queries, keys))
+    long, short = (precise(vectors).norm(dim=-1).mean(-1) for vectors in (queries, keys))
     return long - short
 
 
@@ -60,7 +61,7 @@ def cluster_score(vectors: Real[Tensor, "*heads point d"], labels: Int[Tensor, "
     chosen = usable[group].nonzero().squeeze(-1)
     number = usable.cumsum(0)[group[chosen]] - 1  # groups counted from 0, without those left out
     n, groups = len(chosen), int(usable.sum())
-    values = _precise(vectors).new_full(vectors.shape[:-2], torch.nan)
+    values = precise(vectors).new_full(vectors.shape[:-2], torch.nan)
     if groups > 1 and n > groups:
         sizes = size[usable].to(values)
         for head, cloud in zip(values.view(-1), vectors.reshape(-1, *vectors.shape[-2:]), strict=True):
@@ -82,12 +83,12 @@ def trait_score(
     """
     _check_points(vectors, values, "value")
     defined = values.isfinite().nonzero().squeeze(-1)
-    trait = _precise(values)[defined]
+    trait = precise(values)[defined]
     columns = _circle(trait) if circular else trait[:, None]
     columns = columns - columns.mean(0)
     basis, kept = _orthonormal(columns)
     n = len(defined)
-    found = _precise(vectors).new_full(vectors.shape[:-2], torch.nan)
+    found = precise(vectors).new_full(vectors.shape[:-2], torch.nan)
     if kept and n > kept + 1:
         for head, cloud in zip(found.view(-1), vectors.reshape(-1, *vectors.shape[-2:]), strict=True):
             centred, total = centred_rows(cloud[defined.to(cloud.device)])
@@ -99,10 +100,10 @@ def centred_rows(
     cloud: Real[Tensor, "*heads point d"],
 ) -> tuple[Float[Tensor, "*heads point d"], Float[Tensor, "*heads"]]:
     """The vectors without their mean, and their sum of squares; NaN where they differ by rounding alone."""
-    precise = _precise(cloud)
-    centred = precise - precise.mean(-2, keepdim=True)
-    total, length = (x.square().sum((-2, -1)) for x in (centred, precise))
-    rounding = (16 * torch.finfo(precise.dtype).eps) ** 2 * length
+    given = precise(cloud)
+    centred = given - given.mean(-2, keepdim=True)
+    total, length = (x.square().sum((-2, -1)) for x in (centred, given))
+    rounding = (16 * torch.finfo(given.dtype).eps) ** 2 * length
     return centred, total.where(total > rounding, torch.nan)
 
 
@@ -130,7 +131,3 @@ def _check_points(vectors: Tensor, beside: Tensor, what: str) -> None:
     if vectors.shape[-2] != len(beside):
         raise BadInput(f"Each vector has one {what}: there are {vectors.shape[-2]} vectors and {len(beside)} {what}s.")
     need_finite("vectors", vectors)
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
+from workbench.functional.precision import precise
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CountedMean:
@@ -28,7 +30,7 @@ def counted_mean(values: Real[Tensor, "..."], dim: int = -1) -> CountedMean:
     undefined = values.isnan()
     count = (~undefined).sum(dim)
     return CountedMean(
-        mean=_precise(values).where(~undefined, 0.0).sum(dim) / count, count=count, undefined=undefined.sum(dim)
+        mean=precise(values).where(~undefined, 0.0).sum(dim) / count, count=count, undefined=undefined.sum(dim)
     )
 
 
@@ -40,7 +42,7 @@ def average_ranks(
     NaN where the entry is NaN or `mask` is false; such entries take up no rank.
     """
     valid = ~values.isnan() if mask is None else mask & ~values.isnan()
-    filled = _precise(values).masked_fill(~valid, torch.inf).contiguous()
+    filled = precise(values).masked_fill(~valid, torch.inf).contiguous()
     ordered = filled.sort(-1).values
     before = torch.searchsorted(ordered, filled)
     up_to = torch.searchsorted(ordered, filled, right=True).minimum(valid.sum(-1, keepdim=True))  # of the valid only
@@ -58,7 +60,7 @@ def spearman(
     """
     valid = _both(a, b, mask)
     n = valid.sum(-1, keepdim=True)
-    real = torch.promote_types(_precise(a).dtype, _precise(b).dtype)
+    real = torch.promote_types(precise(a).dtype, precise(b).dtype)
     # Ranks have the mean (n + 1) / 2 exactly, so a constant score leaves exactly 0, and 0 / 0 is NaN.
     x, y = ((average_ranks(one, valid).to(real) - (n + 1) / 2) / n for one in (a, b))
     x, y = x.masked_fill(~valid, 0.0), y.masked_fill(~valid, 0.0)
@@ -84,7 +86,7 @@ def kendall(
         agreement += (up * beside).sum(-1)
         untied_a += up.abs().sum(-1)
         untied_b += beside.abs().sum(-1)
-    real = torch.promote_types(_precise(a).dtype, _precise(b).dtype)
+    real = torch.promote_types(precise(a).dtype, precise(b).dtype)
     return (agreement.to(real) / (untied_a.to(real) * untied_b.to(real)).sqrt()).clamp(-1, 1)
 
 
@@ -95,9 +97,3 @@ def _both(a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
 
 def _sign(x: Tensor, y: Tensor) -> Tensor:
     return (x > y).to(torch.int64) - (x < y).to(torch.int64)  # and not of x - y: inf - inf is NaN
-
-
-def _precise(values: Tensor) -> Tensor:
-    if not values.is_floating_point():
-        return values.double()  # where whole numbers stay different ones
-    return values.float() if values.dtype.itemsize < 4 else values

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.functional.frozen_norms import frozen_norm
+from workbench.functional.precision import precise
 from workbench.functional.query_key import repeat_kv
 
 CHUNK_BYTES = 2**24
@@ -103,11 +104,6 @@ def mixed_vectors(
     pattern, values, w_o = precise(pattern), precise(values), precise(w_o)
     values = repeat_kv(values, w_o.shape[0], dim=-2).movedim(-2, -3)  # (*batch, head, key, d_head)
     return (pattern @ values).movedim(-3, -2).flatten(-2) @ w_o.flatten(0, 1)
-
-
-def precise(x: Tensor) -> Tensor:
-    """The tensor in at least single precision."""
-    return x.float() if x.dtype.itemsize < 4 else x
 
 
 def _finest(x: Tensor) -> torch.dtype:

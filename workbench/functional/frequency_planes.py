@@ -9,7 +9,7 @@ from torch import Tensor
 from workbench.errors import BadInput
 from workbench.functional.checks import need_finite, need_whole
 from workbench.functional.fourier_bases import fourier_basis
-from workbench.functional.spectra import DEAD, power_spectrum, precise
+from workbench.functional.spectra import DEAD, power_spectrum, real_values
 
 _AT_ONCE = 2**24  # numbers of a few random orders together
 
@@ -35,7 +35,7 @@ def frequency_plane(table: Real[Tensor, "value d"], frequency: int) -> Frequency
     n = table.shape[0]
     if not 1 <= frequency <= n // 2:
         raise BadInput(f"Frequencies of {n} values are 1 to {n // 2}, not {frequency}.")
-    centred = precise(table) - precise(table).mean(0)
+    centred = real_values(table) - real_values(table).mean(0)
     waves = fourier_basis(n, centred.dtype, centred.device).rows([frequency]) @ centred  # (cos and sin, d)
     whole = float(centred.norm())
     cos = waves[0]
@@ -56,7 +56,7 @@ def detrended(table: Real[Tensor, "*batch value d"]) -> Float[Tensor, "*batch va
     """A table less the straight line along its ordered values that fits each column best, and less its mean."""
     if table.ndim < 2 or table.shape[-2] < 2:
         raise BadInput(f"A trend needs two values or more along (value, d), not a shape of {tuple(table.shape)}.")
-    table = precise(table)
+    table = real_values(table)
     centred = table - table.mean(-2, keepdim=True)
     steps = torch.linspace(-1, 1, table.shape[-2], dtype=table.dtype, device=table.device)
     steps = steps / steps.norm()
@@ -75,7 +75,7 @@ def shuffled_power(
     if draws < 1:
         raise BadInput(f"draws is a whole number of at least 1, not {draws}.")
     generator = torch.Generator().manual_seed(seed)
-    table = _narrow(precise(table))
+    table = _narrow(real_values(table))
     orders = torch.rand(draws, len(table), generator=generator).argsort(-1).to(table.device)
     found = []
     for some in orders.split(max(1, _AT_ONCE // table.numel())):

@@ -6,13 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.functional.precision import precise
+
 
 def saliency(gradients: Float[Tensor, "*batch d"], order: Literal[1, 2] = 2) -> Float[Tensor, "*batch"]:
     """How much the answer moves with a token's vector: the length of its gradient, Euclidean or (1) of absolute values.
 
     Simonyan et al. (2014), "Deep Inside Convolutional Networks". Units: those of the answer per unit of the vector.
     """
-    return _precise(gradients).norm(p=order, dim=-1)
+    return precise(gradients).norm(p=order, dim=-1)
 
 
 def input_x_gradient(
@@ -23,7 +25,7 @@ def input_x_gradient(
     With `norm` the Euclidean length of these products instead, without sign, as GlobEnc compares its maps with
     (Modarressi et al. 2022). The sum is exact for what is linear in the vectors.
     """
-    products = _precise(values) * _precise(gradients)
+    products = precise(values) * precise(gradients)
     return products.norm(dim=-1) if norm else products.sum(-1)
 
 
@@ -32,10 +34,6 @@ def with_noise(values: Float[Tensor, "*shape"], n: int, noise: float, seed: int 
 
     Drawn on the CPU in single precision, so that a seed gives the same noise on every device.
     """
-    values = _precise(values)
+    values = precise(values)
     draws = torch.randn(n, *values.shape, generator=torch.Generator().manual_seed(seed))
     return values + noise * values.std(correction=0) * draws.to(values)
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.float() if values.dtype.itemsize < 4 else values

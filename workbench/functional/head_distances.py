@@ -9,6 +9,7 @@ from torch import Tensor
 
 from workbench.errors import BadInput
 from workbench.functional.checks import need_axes, need_finite, need_whole
+from workbench.functional.precision import precise
 from workbench.functional.rollout import ROW_SUM_TOLERANCE, SINGLE_TOLERANCE
 
 _BLOCK = 2**23
@@ -49,7 +50,7 @@ def pattern_divergence(
         _check_rows(one, there.any(-1), precision or one.dtype, names)
         if total is not None and len(total) != len(one):
             raise BadInput(f"Each input needs the same heads: {len(total)} before, {len(one)} now.")
-        found = _divergences(_precise(one)[:, there])
+        found = _divergences(precise(one)[:, there])
         total, rows = found if total is None else total + found, rows + int(there.any(-1).sum())
     if total is None or not rows:
         raise BadInput("There are no rows of attention to compare heads by: give at least one pattern.")
@@ -60,7 +61,7 @@ def _check_rows(one: Tensor, real: Tensor, precision: torch.dtype, names: Sequen
     """Refuse what is no attention, with the head and the row where it is worst."""
     if not one.numel():
         return
-    sums = _precise(one).sum(-1)
+    sums = precise(one).sum(-1)
     off = (sums - 1).abs().masked_fill(~real, 0.0)
     within = bool((one >= 0).all()) and float(off.max()) <= ROW_SUM_TOLERANCE.get(precision, SINGLE_TOLERANCE)
     if within:  # NaN is not
@@ -110,7 +111,7 @@ def principal_angles(
             "Angles are between two spaces of as many directions, which are no more than d_model: "
             f"{tuple(a.shape)} and {tuple(b.shape)} do not fit."
         )
-    one, two = (torch.linalg.qr(_precise(x)).Q for x in (a, b))
+    one, two = (torch.linalg.qr(precise(x)).Q for x in (a, b))
     overlap = one.mT @ two
     cosine = torch.linalg.svdvals(overlap).clamp(max=1)
     sine = torch.linalg.svdvals(two - one @ overlap).clamp(max=1).flip(-1)
@@ -128,11 +129,11 @@ def subspace_distance(weights: Float[Tensor, "head d_model d_head"]) -> Float[Te
     need_axes("Weights of heads", weights, "head d_model d_head", batched=False)
     if not weights.isfinite().all():
         raise BadInput("Spaces of weights need finite numbers: there is NaN or infinity in these.")
-    bases, ranks = _bases(weights.double(), torch.finfo(_precise(weights).dtype).eps)
+    bases, ranks = _bases(weights.double(), torch.finfo(precise(weights).dtype).eps)
     shared = _overlaps(bases)  # sums of squared cosines
     largest = torch.maximum(ranks[:, None], ranks[None, :])  # 0 of two heads without weights, whose space is the same
     distance = ((largest - shared) / largest.clamp(min=1)).clamp(min=0).sqrt()
-    return distance.fill_diagonal_(0).to(_precise(weights).dtype)
+    return distance.fill_diagonal_(0).to(precise(weights).dtype)
 
 
 def _bases(
@@ -186,11 +187,7 @@ def mds(distances: Float[Tensor, "head head"], dims: int = 2) -> HeadMap:
     total, error = values.abs().sum(), (torch.cdist(points, points) - d).square().sum()
     zero = not d.any()
     return HeadMap(
-        coordinates=points.to(_precise(distances).dtype),
+        coordinates=points.to(precise(distances).dtype),
         kept=1.0 if zero else float(values[:most].clamp(min=0).sum() / total),
         stress=0.0 if zero else float((error / d.square().sum()).sqrt()),
     )
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -27,6 +27,7 @@ from workbench.functional.pair_distances import (
     stage,
 )
 from workbench.functional.pairs import at_pairs, chosen_pairs
+from workbench.functional.precision import precise_type
 
 STAGES = ("before", "translated", "aligned")
 DISTANCES = ("cosine", "euclidean")
@@ -149,7 +150,7 @@ def joint_qk(
         of_scores = correlations([one._replace(dots=target) for one in stages], plain)
 
     translation, scale = (
-        x.to(queries.device, _precise(queries, keys)) for x in (translation, t.sqrt().where(taken, 1))
+        x.to(queries.device, precise_type(queries.dtype, keys.dtype)) for x in (translation, t.sqrt().where(taken, 1))
     )
     placed_queries, placed_keys = align(queries, keys, translation, scale)
     return JointQK(
@@ -172,9 +173,9 @@ def align(
     scale: Float[Tensor, "*batch"],
 ) -> tuple[Float[Tensor, "*batch query d_head"], Float[Tensor, "*batch key d_head"]]:
     """Queries and keys placed as others were: q times the scale, and k with the translation added over the scale."""
-    precise = _precise(queries, keys)
-    by = scale.to(precise)[..., None, None]
-    return queries.to(precise) * by, (keys.to(precise) + translation.to(precise)[..., None, :]) / by
+    dtype = precise_type(queries.dtype, keys.dtype)
+    by = scale.to(dtype)[..., None, None]
+    return queries.to(dtype) * by, (keys.to(dtype) + translation.to(dtype)[..., None, :]) / by
 
 
 def _check_shapes(queries: Tensor, keys: Tensor) -> None:
@@ -204,8 +205,3 @@ def _alike(squared_norms: Tensor, mean: Tensor) -> Tensor:
     """Whether all vectors of a kind are one, by their variance: (*batch)."""
     size = squared_norms.mean(-1)
     return size - mean.square().sum(-1) <= NOTHING * size
-
-
-def _precise(*tensors: Tensor) -> torch.dtype:
-    dtype = torch.promote_types(*(x.dtype for x in tensors))
-    return dtype if dtype.itemsize >= 4 else torch.float32

@@ -31,7 +31,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import UnknownName
-from workbench.functional.contributions import FrozenNorm, contribution_norms, linear_part, mixed_vectors, precise
+from workbench.functional.contributions import FrozenNorm, contribution_norms, linear_part, mixed_vectors
+from workbench.functional.precision import precise
 from workbench.functional.rollout import head_mean, with_residual
 
 MIXING_MAPS = ("W", "W_FIXEDRES", "W_RES", "N", "N_FIXEDRES", "N_RES", "N_RESLN", "N_ENC")

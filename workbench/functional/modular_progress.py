@@ -23,7 +23,7 @@ from workbench.functional.checks import (
     need_whole,
     need_whole_numbers,
 )
-from workbench.functional.spectra import power_spectrum, precise
+from workbench.functional.spectra import power_spectrum, real_values
 
 Operation = Literal["add", "subtract"]
 
@@ -80,7 +80,7 @@ def remove_sums(
     logits: Real[Tensor, "n n c"], frequencies: Sequence[int], operation: Operation = "add"
 ) -> Float[Tensor, "n n c"]:
     """The logits without what lies in the sum directions of these frequencies: with `keep_sums`, the whole."""
-    return precise(logits) - keep_sums(logits, frequencies, operation)
+    return real_values(logits) - keep_sums(logits, frequencies, operation)
 
 
 def pair_loss(
@@ -154,7 +154,7 @@ def sum_power(logits: Real[Tensor, "n n c"], operation: Operation = "add") -> Fl
 def centred_power(logits: Real[Tensor, "n n c"]) -> Float[Tensor, ""]:
     """The squares of the logits less their means over pairs, summed: what shares of the sum directions are of."""
     _table(logits, ())
-    given = precise(logits)
+    given = real_values(logits)
     return (given - given.mean((0, 1))).square().sum()
 
 
@@ -175,7 +175,7 @@ def _profile(logits: Tensor, operation: str) -> Float[Tensor, "value c"]:
     n = len(logits)
     at = torch.arange(n, device=logits.device)
     partner = _sign(operation) * (at[:, None] - at) % n  # (value, a): the b of each a
-    return precise(logits)[at, partner].mean(1)
+    return real_values(logits)[at, partner].mean(1)
 
 
 def _values(n: int, operation: str, device: torch.device) -> Int[Tensor, "n n"]:

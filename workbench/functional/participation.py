@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
-from workbench.functional.spectra import DEAD, precise
+from workbench.functional.spectra import DEAD, real_values
 
 
 def inverse_participation_ratio(
@@ -48,7 +48,7 @@ def _counted(values: Tensor, dim: int, constant: bool) -> tuple[Float[Tensor, "*
     """Rows over the power of two below their largest entry, which rounds nothing, and that power."""
     if not -values.ndim <= dim < values.ndim or not values.shape[dim]:
         raise BadInput(f"There are no values along axis {dim} of shape {tuple(values.shape)}.")
-    rows = precise(values).movedim(dim, -1)
+    rows = real_values(values).movedim(dim, -1)
     exponents = torch.frexp(rows.detach().abs().amax(-1, keepdim=True)).exponent
     size = torch.ldexp(torch.ones_like(exponents, dtype=rows.dtype), exponents - 1)
     rows = rows / size

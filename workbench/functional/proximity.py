@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import BadInput
-from workbench.functional.contributions import precise
+from workbench.functional.precision import precise
 from workbench.functional.query_key import repeat_kv
 
 Norm = Literal["l1", "l2"]

@@ -10,7 +10,7 @@ from workbench.errors import BadInput
 from workbench.functional.checks import need_whole
 from workbench.functional.fourier_bases import fourier_basis
 from workbench.functional.frequency_planes import detrended, frequency_plane
-from workbench.functional.spectra import DEAD, precise
+from workbench.functional.spectra import DEAD, real_values
 
 _AT_ONCE = 2**24  # numbers of a few random orders together
 
@@ -37,7 +37,7 @@ def shuffled_planes(
     need_whole("draws", draws)
     if draws < 1:
         raise BadInput(f"draws is a whole number of at least 1, not {draws}.")
-    table = precise(table)
+    table = real_values(table)
     n = len(table)
     rows = fourier_basis(n, table.dtype, table.device).rows([frequency])  # (cos and sin, value)
     orders = torch.rand(draws, n, generator=torch.Generator().manual_seed(seed)).argsort(-1).to(table.device)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.precision import precise
 from workbench.functional.rollout import check_axes
 
 
@@ -26,7 +27,7 @@ def gradient_weighted(
     relevance, is then halved.
     """
     _check_same(patterns, gradients)
-    weighted = _precise(gradients).mul(_precise(patterns)).clamp(min=0).mean(-3)
+    weighted = precise(gradients).mul(precise(patterns)).clamp(min=0).mean(-3)
     if not weighted.isfinite().all():
         raise BadInput("Attention or its gradient is not finite: relevance cannot be told from it.")
     return weighted
@@ -143,7 +144,3 @@ def _normalized(added: Tensor) -> Tensor:
 
 def _eye(maps: Tensor) -> Tensor:
     return torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values if values.is_floating_point() and values.dtype.itemsize >= 4 else values.float()

@@ -14,6 +14,7 @@ from jaxtyping import Float, Real
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.precision import precise_type
 
 ROW_SUM_TOLERANCE = {torch.float16: 5e-3, torch.bfloat16: 2e-2}
 """How far a row's sum may be from one: rounding of half precision is seen in it."""
@@ -23,7 +24,7 @@ SINGLE_TOLERANCE = 1e-4
 
 def head_mean(patterns: Real[Tensor, "*batch head query key"]) -> Float[Tensor, "*batch query key"]:
     """What a layer looks at when its heads count alike: the mean over the head axis, third from last."""
-    return patterns.mean(-3, dtype=_precise(patterns.dtype))
+    return patterns.mean(-3, dtype=precise_type(patterns.dtype))
 
 
 def with_residual(
@@ -35,7 +36,7 @@ def with_residual(
     is its residual alone, a one on the diagonal; without any residual it stays zero.
     """
     _check_square(maps)
-    return _mixed(maps.to(_precise(maps.dtype), copy=True), residual, normalize)
+    return _mixed(maps.to(precise_type(maps.dtype), copy=True), residual, normalize)
 
 
 def check_axes(patterns: Tensor) -> None:
@@ -93,7 +94,7 @@ def cumulative_product(
     Layers below `start_layer` are left out, in the result too: it has layer - start_layer of them.
     """
     _check_square(maps)
-    return _chained(_from(maps, start_layer).to(_precise(maps.dtype), copy=True))
+    return _chained(_from(maps, start_layer).to(precise_type(maps.dtype), copy=True))
 
 
 def attention_rollout(
@@ -207,7 +208,7 @@ def _chained(maps: Tensor) -> Tensor:
 
 
 def _check_sums(maps: Tensor, precision: torch.dtype, smallest: float) -> None:
-    sums = maps.detach().sum(-1, dtype=_precise(maps.dtype))
+    sums = maps.detach().sum(-1, dtype=precise_type(maps.dtype))
     least, most = (bound.item() for bound in sums.aminmax())
     tolerance = ROW_SUM_TOLERANCE.get(precision, SINGLE_TOLERANCE)
     if smallest >= 0 and 1 - tolerance <= least and most <= 1 + tolerance:  # NaN is neither
@@ -231,10 +232,6 @@ def _check_square(maps: Tensor) -> None:
             f"Layers can only be chained where queries and keys are the same tokens: a map here is "
             f"{maps.shape[-2]} by {maps.shape[-1]}. Cross-attention is joined with `joint_maps`."
         )
-
-
-def _precise(dtype: torch.dtype) -> torch.dtype:
-    return dtype if dtype.is_floating_point and dtype.itemsize >= 4 else torch.float32
 
 
 def _place(index: int, shape: torch.Size) -> str:

@@ -13,17 +13,16 @@ from torch import Tensor
 
 from workbench.errors import BadInput
 from workbench.functional.checks import need_frequencies, need_real
+from workbench.functional.precision import precise
 
 DEAD = 1e-8
 """What has a smaller norm than this is dead: nothing is said of its spectrum."""
 
 
-def precise(values: Tensor) -> Tensor:
+def real_values(values: Tensor) -> Tensor:
     """Values in a type that a transform can be computed in; refuses complex ones."""
     need_real("Values", values)
-    if not values.is_floating_point():
-        return values.double()
-    return values.float() if values.dtype.itemsize < 4 else values
+    return precise(values)
 
 
 def fourier_coefficients(values: Real[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
@@ -32,7 +31,7 @@ def fourier_coefficients(values: Real[Tensor, "..."], dim: int = -1) -> Float[Te
     Components are the constant, cos 1, sin 1, cos 2, ...: as many as values, of the same sum of squares. By a real FFT.
     """
     n = _length(values, dim)
-    waves = torch.view_as_real(torch.fft.rfft(precise(values).movedim(dim, -1), norm="ortho"))
+    waves = torch.view_as_real(torch.fft.rfft(real_values(values).movedim(dim, -1), norm="ortho"))
     waves = waves * waves.new_tensor([math.sqrt(2), -math.sqrt(2)])
     flat = waves.flatten(-2)  # cos 0, sin 0, cos 1, sin 1, ...
     found = torch.cat([flat[..., :1] / math.sqrt(2), flat[..., 2 : n + 1]], -1)
@@ -48,7 +47,7 @@ def power_spectrum(values: Real[Tensor, "..."], dim: int = -1, centre: bool = Tr
     the mean; without it, that of the squares (Parseval).
     """
     n = _length(values, dim)
-    given = precise(values).movedim(dim, -1)
+    given = real_values(values).movedim(dim, -1)
     if centre:
         given = given - given.mean(-1, keepdim=True)
     power = torch.view_as_real(torch.fft.rfft(given, norm="ortho")).square().sum(-1)
@@ -75,7 +74,7 @@ def power_2d(values: Real[Tensor, "a b *rest"], centre: bool = True) -> Float[Te
     """
     _need_pairs(values)
     if centre:
-        values = precise(values)
+        values = real_values(values)
         values = values - values.mean((0, 1), keepdim=True)
     power = fourier_coefficients_2d(values).square()
     for dim in (0, 1):
@@ -94,7 +93,7 @@ def explained_by(
 
     A frequency counts once. NaN where there is no power to share: the dead, of a norm below 1e-8.
     """
-    power = precise(power)
+    power = real_values(power)
     chosen = need_frequencies(frequencies)
     n = power.shape[-1]
     if chosen and not 1 <= chosen[0] <= chosen[-1] < n:
@@ -115,7 +114,7 @@ def key_frequencies(
         raise BadInput(f"Key frequencies are those of one spectrum; this is of shape {tuple(power.shape)}.")
     if not 0 <= share < 1:
         raise BadInput(f"share is from 0 to below 1, not {share}.")
-    power = precise(power)
+    power = real_values(power)
     if bad := int((~power.isfinite()).sum()):
         raise BadInput(f"{bad} of {len(power)} powers are NaN or infinity: there are no key frequencies.")
     if total is not None and not math.isfinite(total):
@@ -131,7 +130,7 @@ def gini(values: Real[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
     norms). NaN where there is nothing to share.
     """
     n = _length(values, dim)
-    given = precise(values).movedim(dim, -1)
+    given = real_values(values).movedim(dim, -1)
     if bool((given < 0).any()):
         raise BadInput(f"The Gini coefficient is of amounts that are not negative; {int((given < 0).sum())} here are.")
     ranks = torch.arange(1 - n, n, 2, dtype=given.dtype, device=given.device)

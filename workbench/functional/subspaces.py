@@ -16,6 +16,7 @@ from workbench import progress
 from workbench.errors import BadInput
 from workbench.functional.checks import need_axes, need_finite, need_whole
 from workbench.functional.comparison import average_ranks
+from workbench.functional.precision import precise
 
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """How far the products of a subspace's columns may be from orthonormal, by what rounds them; 1e-4 for all others."""
@@ -35,7 +36,7 @@ def coordinates(
     stream: Float[Tensor, "*batch d_model"], basis: Float[Tensor, "d_model *rank"]
 ) -> Float[Tensor, "*batch rank"]:
     """Where states stand along each column of a subspace: u . h, in units of the stream."""
-    return _precise(stream) @ _columns(basis, stream)
+    return precise(stream) @ _columns(basis, stream)
 
 
 def interchange(
@@ -48,8 +49,8 @@ def interchange(
     With itself it is the identity, and with a basis of all of d_model it gives `source`.
     """
     columns = _columns(basis, target)
-    here = _precise(target)
-    return here + (_precise(source).to(here) - here) @ columns @ columns.mT
+    here = precise(target)
+    return here + (precise(source).to(here) - here) @ columns @ columns.mT
 
 
 def steer(
@@ -63,7 +64,7 @@ def steer(
     of the stream.
     """
     columns = _columns(basis, stream)
-    here = _precise(stream)
+    here = precise(stream)
     wanted = torch.as_tensor(value, dtype=here.dtype, device=here.device)
     if not wanted.isfinite().all():
         raise BadInput("A direction is set to finite numbers: there is NaN or infinity in these.")
@@ -85,7 +86,7 @@ def difference_of_means(
         need_finite("states", states)
         if not len(states):
             raise BadInput("A difference of means needs states on both sides: one has none.")
-    difference = _precise(positive).mean(0) - _precise(negative).mean(0)
+    difference = precise(positive).mean(0) - precise(negative).mean(0)
     length = difference.norm()
     if not length:
         raise BadInput("The two groups of states have the same mean: there is no direction from one to the other.")
@@ -96,7 +97,7 @@ def orthonormal(vectors: Float[Tensor, "d_model rank"]) -> Float[Tensor, "d_mode
     """Orthonormal columns that span the same space, the first along the first vector, and each on its vector's side."""
     need_axes("Vectors that span a space", vectors, "d_model rank", batched=False)
     need_finite("rows", vectors)
-    exact = _precise(vectors)
+    exact = precise(vectors)
     d_model, rank = exact.shape
     sizes = torch.linalg.svdvals(exact.detach()) if exact.numel() else exact.new_zeros(1)
     if not rank or rank > d_model or sizes[-1] <= sizes[0] * max(d_model, rank) * torch.finfo(exact.dtype).eps:
@@ -119,7 +120,7 @@ def separation(
     n, m = positive.shape[-1], negative.shape[-1]
     if not n or not m:
         raise BadInput(f"Two groups are told apart only where both have values: these have {n} and {m}.")
-    values = torch.cat([_precise(positive), _precise(negative)], -1)
+    values = torch.cat([precise(positive), precise(negative)], -1)
     if not values.isfinite().all():
         raise BadInput(f"{int((~values.isfinite()).sum())} of the values to tell apart are not finite: leave them out.")
     return (average_ranks(values)[..., :n].sum(-1) - n * (n + 1) / 2) / (n * m)
@@ -176,7 +177,7 @@ def _columns(basis: Tensor, like: Tensor) -> Float[Tensor, "d_model rank"]:
     if like.ndim < 1 or like.shape[-1] != len(columns):
         raise BadInput(f"The subspace is of {len(columns)} dimensions; states here are of shape {tuple(like.shape)}.")
     allowed = TOLERANCE.get(columns.dtype, 1e-4)
-    columns = _precise(columns).to(device=like.device, dtype=_precise(like).dtype)
+    columns = precise(columns).to(device=like.device, dtype=precise(like).dtype)
     gram = columns.detach().mT @ columns.detach()
     off = (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).abs()
     if not columns.shape[1] or not off.max() <= allowed:  # NaN is not
@@ -185,7 +186,3 @@ def _columns(basis: Tensor, like: Tensor) -> Float[Tensor, "d_model rank"]:
             "workbench.functional.orthonormal(vectors)."
         )
     return columns
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.float() if values.dtype.itemsize < 4 else values

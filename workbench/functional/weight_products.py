@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workbench.errors import BadInput
 from workbench.functional.checks import need_axes, need_whole
+from workbench.functional.precision import precise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,7 +91,7 @@ def weight_product(
     Initialization of Self-Attention Layers, saw W_Q W_K^T near the identity and W_V W_O near its negative.
     """
     _check_factors(left, right)
-    left, right = _precise(left), _precise(right)
+    left, right = precise(left), precise(right)
     if not (left.isfinite().all() and right.isfinite().all()):
         raise BadInput("A product of weights needs finite numbers: there is NaN or infinity in these.")
     small = left @ right if left.shape[-1] > left.shape[-2] else right @ left  # (*heads, core, core)
@@ -111,7 +112,7 @@ def effective_rank(singular_values: Float[Tensor, "*batch rank"]) -> Float[Tenso
     The rank itself where all that are not zero are equal, and 1 where one outweighs all; NaN for a matrix of zeros.
     Roy & Vetterli (2007), The Effective Rank: a Measure of Effective Dimensionality.
     """
-    values = _precise(singular_values)
+    values = precise(singular_values)
     return torch.special.entr(values / values.sum(-1, keepdim=True)).sum(-1).exp()
 
 
@@ -124,7 +125,7 @@ def identity_cosine(
     where the product is zero. O(d_model inner^2).
     """
     _check_factors(left, right)
-    left, right = _precise(left), _precise(right)
+    left, right = precise(left), precise(right)
     trace = (left * right.mT).sum((-2, -1))
     square = ((left.mT @ left) * (right @ right.mT)).sum((-2, -1))  # ||left @ right||^2
     return (trace / (square.clamp(min=0) * left.shape[-2]).sqrt()).clamp(-1, 1)
@@ -140,7 +141,7 @@ def entry_correlation(a: Float[Tensor, "*heads row column"], b: Float[Tensor, "*
         need_axes("Matrices", one, "row column")
     if a.shape != b.shape:
         raise BadInput(f"Entries are compared one by one: {tuple(a.shape)} and {tuple(b.shape)} differ.")
-    x, y = ((one - one.mean((-2, -1), keepdim=True)) for one in (_precise(a), _precise(b)))
+    x, y = ((one - one.mean((-2, -1), keepdim=True)) for one in (precise(a), precise(b)))
     size = (x.square().sum((-2, -1)) * y.square().sum((-2, -1))).sqrt()
     constant = (a == a[..., :1, :1]).all(-1).all(-1) | (b == b[..., :1, :1]).all(-1).all(-1)
     return ((x * y).sum((-2, -1)) / size).clamp(-1, 1).masked_fill(constant, torch.nan)
@@ -157,7 +158,7 @@ def fold_norm(
     need_axes("Weights of heads", weight, "d_model d_head")
     if scale.shape != weight.shape[-2:-1]:
         raise BadInput(f"A norm scales each of {weight.shape[-2]} numbers of the stream, not {tuple(scale.shape)}.")
-    folded = _precise(weight) * _precise(scale)[:, None]
+    folded = precise(weight) * precise(scale)[:, None]
     return folded - folded.mean(-2, keepdim=True) if centred else folded
 
 
@@ -175,7 +176,7 @@ def product_picture(
     size = min(size, left.shape[-2])
     edges = [left.shape[-2] * i // size for i in range(size + 1)]
     counts = [high - low for low, high in zip(edges, edges[1:], strict=False)]
-    return _means(_precise(left), counts) @ _means(_precise(right).mT, counts).mT
+    return _means(precise(left), counts) @ _means(precise(right).mT, counts).mT
 
 
 def _check_factors(left: Tensor, right: Tensor) -> None:
@@ -195,7 +196,3 @@ def _check_factors(left: Tensor, right: Tensor) -> None:
 
 def _means(rows: Tensor, counts: list[int]) -> Tensor:
     return torch.stack([block.mean(-2) for block in rows.split(counts, dim=-2)], -2)
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.precision import precise
 from workbench.hooks import reading
 from workbench.inputs import tokenizer_of, vocab_size
 from workbench.progress import track
@@ -60,11 +61,6 @@ def check_sites(model: "LensModel", sites: Sequence[str]) -> None:
         site = model.site(name)
         if model.stack_of(name).side != "input" or site.shape[:2] != ("batch", "pos") or len(site.shape) != 3:
             raise BadInput(f"{name!r} holds {site.shape}, which is no row for each token of the prompt.")
-
-
-def precise(values: Tensor) -> Tensor:
-    """In float32 at least."""
-    return values.float() if values.dtype.itemsize < 4 else values
 
 
 def _batches(rows: Sequence[Placed]) -> list[tuple[list[int], Int[Tensor, "batch pos"], Int[Tensor, "batch"]]]:

@@ -8,7 +8,8 @@ from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
 from workbench import functional, plots
-from workbench.analyses.one_prompt import one_prompt, precise, real
+from workbench.analyses.one_prompt import one_prompt, real
+from workbench.functional.precision import precise
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
 from workbench.progress import track

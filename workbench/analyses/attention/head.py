@@ -10,8 +10,9 @@ from torch import Tensor
 
 from workbench import functional, plots
 from workbench.analyses.attention.attention import pattern_frame, sides
-from workbench.analyses.one_prompt import answer_texts, checked_position, one_prompt, precise, real
+from workbench.analyses.one_prompt import answer_texts, checked_position, one_prompt, real
 from workbench.errors import MissingCapability
+from workbench.functional.precision import precise
 from workbench.hooks import editing, reading
 from workbench.models.lens_model import LensModel
 from workbench.registry import AttentionName, Head as HeadNumber, Layer, Position, Prompt, Within, analysis

@@ -14,9 +14,9 @@ from torch import Tensor
 from workbench import functional
 from workbench.activations.estimating import available_memory, readable
 from workbench.analyses.attribution.evidence import Evidence, Wanted, stacks
-from workbench.analyses.one_prompt import precise
 from workbench.errors import BadInput
 from workbench.functional.decompx import BIAS_SPLITS, MlpBranch, Split
+from workbench.functional.precision import precise
 from workbench.models.lens_model import Blocks, LensModel
 from workbench.models.linear_maps import LinearMap, MlpMap, Norm
 from workbench.progress import track

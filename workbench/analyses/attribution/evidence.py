@@ -16,8 +16,9 @@ from torch import Tensor
 
 from workbench import functional
 from workbench.analyses.attribution.target import Target, answers_of, choose_target
-from workbench.analyses.one_prompt import one_prompt, precise, real
+from workbench.analyses.one_prompt import one_prompt, real
 from workbench.errors import MissingCapability
+from workbench.functional.precision import precise
 from workbench.hooks import reading
 from workbench.models.lens_model import Blocks, LensModel
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from workbench import progress
 from workbench.analyses.attribution.evidence import Evidence, stacks
 from workbench.analyses.attribution.target import answers_of
-from workbench.analyses.one_prompt import precise
+from workbench.functional.precision import precise
 from workbench.hooks import Edit, editing, reading
 
 Batch = Mapping[str, Tensor]

@@ -10,9 +10,9 @@ from torch import Tensor
 from workbench.analyses.attribution.evidence import Evidence
 from workbench.analyses.attribution.perturb import Batch, Outcomes, Vary, outcomes
 from workbench.analyses.attribution.places import Side, attentions, sides
-from workbench.analyses.one_prompt import precise
 from workbench.capabilities import lacking
 from workbench.errors import BadInput, MissingCapability
+from workbench.functional.precision import precise
 from workbench.hooks import Edit, editing, reading
 from workbench.inputs import tokenizer_of
 from workbench.models.lens_model import LensModel

@@ -9,7 +9,7 @@ from workbench.analyses.attribution.evidence import Evidence, Wanted, input_site
 from workbench.analyses.attribution.perturb import repeated, rows_at_once
 from workbench.analyses.attribution.places import Side, sides
 from workbench.analyses.attribution.target import answers_of
-from workbench.analyses.one_prompt import precise
+from workbench.functional.precision import precise
 from workbench.hooks import Edit, editing
 from workbench.models.lens_model import LensModel
 

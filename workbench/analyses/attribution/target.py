@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.analyses.one_prompt import checked_position, precise, real
+from workbench.analyses.one_prompt import checked_position, real
 from workbench.errors import BadInput, MissingCapability
+from workbench.functional.precision import precise
 from workbench.models.lens_model import LensModel
 
 

@@ -19,8 +19,8 @@ from workbench.analyses.circuits.direction_runs import (
     run_pairs,
     sides_of,
 )
-from workbench.analyses.one_prompt import precise
 from workbench.errors import BadInput
+from workbench.functional.precision import precise
 from workbench.models.lens_model import LensModel
 from workbench.registry import Layer, Seed, TaskName, Within, analysis
 from workbench.tasks import Task, task as task_of

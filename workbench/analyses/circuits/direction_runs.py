@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench import functional, progress
-from workbench.analyses.one_prompt import precise
 from workbench.circuits.blocks import Calls, answers, recorded, run_blocks
+from workbench.functional.precision import precise
 from workbench.hooks import editing, reading
 from workbench.models.lens_model import LensModel
 from workbench.tasks import Pair, Task

@@ -18,7 +18,8 @@ from workbench.analyses.circuits.patch_pair import (
     PairReadAt,
     prompt_pair,
 )
-from workbench.analyses.one_prompt import answer_texts, precise
+from workbench.analyses.one_prompt import answer_texts
+from workbench.functional.precision import precise
 from workbench.hooks import editing
 from workbench.interventions import edits, parse
 from workbench.models.lens_model import LensModel

@@ -21,9 +21,10 @@ from workbench.analyses.circuits.route_tokens import (
     why_no_prediction,
     why_not_promoted,
 )
-from workbench.analyses.one_prompt import answer_texts, checked_position, one_prompt, precise, real
+from workbench.analyses.one_prompt import answer_texts, checked_position, one_prompt, real
 from workbench.capabilities import lacking
 from workbench.errors import BadInput, MissingCapability
+from workbench.functional.precision import precise
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from workbench import functional
 from workbench.analyses.attribution.target import explained_position
-from workbench.analyses.one_prompt import one_prompt, precise, real
+from workbench.analyses.one_prompt import one_prompt, real
 from workbench.capabilities import lacking
 from workbench.errors import BadInput, MissingCapability, UnsupportedModel
 from workbench.functional.contributions import mixed_vectors
+from workbench.functional.precision import precise
 from workbench.functional.proximity import EPS, Norm
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel

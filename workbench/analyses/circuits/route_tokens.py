@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import functional
-from workbench.analyses.one_prompt import answer_texts, precise
+from workbench.analyses.one_prompt import answer_texts
+from workbench.functional.precision import precise
 from workbench.models.lens_model import LensModel
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from workbench.analyses.embedding.kept import kept_folder
 from workbench.capture import capture
 from workbench.corpora import Corpus, corpus
 from workbench.errors import BadInput
+from workbench.functional.precision import precise
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
 from workbench.store import ActivationStore
@@ -76,7 +77,7 @@ class Gathered:
         """(input, pattern of every head on it), input by input."""
         site = _sites(self.model, self.attention, layer)[3]
         for place, number in enumerate(self.chosen):
-            yield number, _precise(self.kept.of_input(site, self._number(place)))
+            yield number, precise(self.kept.of_input(site, self._number(place)))
 
     def pairs(self, *, most: int, seed: int) -> Int[Tensor, "pair 2"]:
         """(row that asks, row that is asked) of pairs that can attend: within one input, none later if causal."""
@@ -98,8 +99,8 @@ class Gathered:
         if isinstance(self.kept, Activations) or len(self.chosen) == len(self.kept.inputs):
             found = self.kept.site(site)
             assert isinstance(found, Tensor)
-            return _precise(found)
-        return _precise(torch.cat([self.kept.of_input(site, number) for number in self.chosen]))
+            return precise(found)
+        return precise(torch.cat([self.kept.of_input(site, number) for number in self.chosen]))
 
 
 def gathered(
@@ -227,7 +228,3 @@ def _chosen_rows(rows: Rows, number: Tensor, chosen: Sequence[int]) -> Rows:
     mine = torch.isin(inputs, torch.tensor(chosen))
     label = tuple(text for text, kept in zip(rows.label, mine.tolist(), strict=True) if kept)
     return Rows(input=inputs[mine], position=rows.position[mine], token=rows.token[mine], label=label)
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x.float() if x.dtype.itemsize < 4 else x

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench import functional
 from workbench.errors import BadInput
+from workbench.functional.precision import precise
 from workbench.models.lens_model import LensModel
 from workbench.models.linear_maps import Norm
 
@@ -36,13 +37,13 @@ def head_weights(model: LensModel, attention: str | None, layer: int, *, fold_no
     """A layer's weights in float32 or better; `fold_norm` multiplies in the norm before the attention."""
     (q, b_q), (k, b_k) = model.query_map(attention, layer), model.key_map(attention, layer)
     (v, _), (o, _) = model.value_map(attention, layer), model.output_map(attention, layer)
-    q, k, v = (_precise(w.transpose(0, 1)) for w in (q, k, v))
+    q, k, v = (precise(w.transpose(0, 1)) for w in (q, k, v))
     if fold_norm:
         asks, reads = _norms(model, attention, layer)
         q, k, v = _folded(q, asks), _folded(k, reads), _folded(v, reads)
     n_heads = len(q)
     k, v = (functional.repeat_kv(w, n_heads, dim=0) for w in (k, v))
-    return HeadWeights(q=q, k=k, v=v, o=_precise(o), biased=bool(b_q.any() or b_k.any()))
+    return HeadWeights(q=q, k=k, v=v, o=precise(o), biased=bool(b_q.any() or b_k.any()))
 
 
 def foldable(model: LensModel, attention: str | None) -> bool:
@@ -67,10 +68,6 @@ def _norms(model: LensModel, attention: str | None, layer: int) -> tuple[Norm | 
 
 def _folded(weight: Tensor, norm: Norm | None) -> Tensor:
     return weight if norm is None else functional.fold_norm(weight, norm.weight, centred=norm.centred)
-
-
-def _precise(weight: Tensor) -> Tensor:
-    return weight.float() if weight.dtype.itemsize < 4 else weight
 
 
 def caveats(model: LensModel, attention: str | None, *, biased: bool) -> tuple[str, ...]:

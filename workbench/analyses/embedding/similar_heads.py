@@ -13,9 +13,10 @@ from workbench.analyses.attention.attention import sides
 from workbench.analyses.embedding.asked import CorpusOf
 from workbench.analyses.embedding.gathered import cut_note, fitted
 from workbench.analyses.embedding.head_weights import PARTS, head_weights
-from workbench.analyses.one_prompt import one_prompt, precise, real
+from workbench.analyses.one_prompt import one_prompt, real
 from workbench.corpora import corpus
 from workbench.errors import BadInput
+from workbench.functional.precision import precise
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
 from workbench.progress import track

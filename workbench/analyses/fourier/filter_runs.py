@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import functional
-from workbench.analyses.one_prompt import precise
 from workbench.errors import BadInput, MissingCapability
 from workbench.functional import SubspaceFilter
+from workbench.functional.precision import precise
 from workbench.hooks import editing
 from workbench.models.lens_model import LensModel
 from workbench.variables import unembedding_rows

@@ -11,7 +11,8 @@ from workbench import functional
 from workbench.analyses.fourier.token_spectrum_result import TokenSpectrum
 from workbench.analyses.one_prompt import one_prompt, real
 from workbench.errors import BadInput
-from workbench.functional.spectra import DEAD, precise
+from workbench.functional.precision import precise
+from workbench.functional.spectra import DEAD
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
 from workbench.progress import track

@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import functional, plots
-from workbench.analyses.one_prompt import answer_texts, checked_position, chosen_answer, one_prompt, precise, real
+from workbench.analyses.one_prompt import answer_texts, checked_position, chosen_answer, one_prompt, real
+from workbench.functional.precision import precise
 from workbench.hooks import editing, reading
 from workbench.interventions import edits, parse
 from workbench.models.lens_model import LensModel
