@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 TORCH ?= torch==2.13.0
 PIP_TORCH ?=
 PYTEST_ARGS ?=
+STUDIES_ARGS ?=
 PARALLEL ?= -n auto --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,7 +44,7 @@ bench: install
 	$(BIN)/python -m tests.benchmarks
 
 studies: install
-	@for study in case_studies/*/study.py; do $(BIN)/workbench study run $$(basename $$(dirname $$study)) || exit 1; done
+	@$(BIN)/workbench study run --all $(STUDIES_ARGS)
 
 install: $(STAMP)
 

@@ -135,6 +135,107 @@ def test_running_judges_every_claim_and_saves_what_was_found(root, tmp_path):
     assert studies.run_study("small", train=True, root=root).verdicts[2].outcome == "fails"
 
 
+# ---- what is kept ---------------------------------------------------------------------------------------
+
+SHOWING = STUDY.replace(
+    "float(config.train)}",
+    """float(config.train)},
+        tables={"Rows": pd.DataFrame({"n": [1, 2], "x": [0.1, float("nan")], "word": ["a", None], "odd": [{1}, 2]})},
+        figures={"Line": go.Figure(go.Scatter(x=np.arange(3), y=np.array([0.5, np.nan, 2.0])))},
+        skipped={"big.": "big cannot be had."},
+    """,
+).replace(
+    "from dataclasses", "import numpy as np\nimport pandas as pd\nimport plotly.graph_objects as go\nfrom dataclasses"
+)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_what_is_kept_is_what_was_found(root, cache):
+    assert studies.kept("small", root) is None
+    (root / "small" / "study.py").write_text(SHOWING)
+    run = studies.run_study("small", root=root)
+    path = studies.keep(run)
+    assert path == cache / "studies" / "small" / "finding.json" and path.parent == studies.work_folder("small")
+    found = studies.kept("small", root)
+    assert found.study == run.study
+    assert [v.claim for v in found.verdicts] == list(run.study.claims)
+    assert [(v.outcome, v.reason, v.values) for v in found.verdicts] == [
+        (v.outcome, v.reason, v.values) for v in run.verdicts
+    ]
+    for name in ("form", "seconds", "when", "versions", "digest"):
+        assert getattr(found, name) == getattr(run, name), name
+    assert found.findings.numbers["one"] == 1.0 and math.isnan(found.findings.numbers["none"][0])
+    assert found.findings.skipped == run.findings.skipped
+    rows = found.findings.tables["Rows"]
+    assert rows["n"].tolist() == [1, 2] and rows["word"][0] == "a" and rows["word"].isna().tolist() == [False, True]
+    assert rows["x"][0] == 0.1 and math.isnan(rows["x"][1])
+    assert json.loads(found.findings.figures["Line"].to_json()) == json.loads(run.findings.figures["Line"].to_json())
+    assert not studies.changed_since(found)
+    (root / "small" / "study.py").write_text(SHOWING + "# another line\n")
+    assert studies.changed_since(found)
+
+
+def test_interrupted_writing_leaves_the_old_finding(root, cache, monkeypatch):
+    run = studies.run_study("small", root=root)
+    before = studies.keep(run).read_bytes()
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", dies)
+    with pytest.raises(KeyboardInterrupt):
+        studies.keep(dataclasses.replace(run, form="long"))
+    (only,) = (cache / "studies" / "small").iterdir()
+    assert only.read_bytes() == before and studies.kept("small", root).form == "fast"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "[]",
+        lambda text: text.replace("workbench-finding-1", "workbench-finding-9"),
+        lambda text: text.replace('"quantity"', '"quality"'),
+        lambda text: text.replace('"versions": {', '"versoins": {'),
+    ],
+)
+def test_a_damaged_finding_is_a_sentence(root, cache, change):
+    path = studies.keep(studies.run_study("small", root=root))
+    path.write_text(change(path.read_text()))
+    with pytest.raises(workbench.BadFile, match="run the study again"):
+        studies.kept("small", root)
+
+
+def test_a_finding_that_cannot_be_kept_is_said_and_the_verdicts_stand(root, cache, capsys):
+    cache.write_text("a file where the cache should be")
+    assert main(["study", "run", "small", "--folder", str(root)]) == 1
+    told = capsys.readouterr()
+    assert "2 of the 3 claims" in told.out and "the app will not show this finding" in told.err
+
+
+def test_a_study_apart_is_stopped_at_once(root, cache):
+    import time
+
+    from workbench.progress import reporting
+
+    (root / "small" / "study.py").write_text(STUDY.replace("    return", "    import time; time.sleep(60)\n    return"))
+    started, heard = time.monotonic(), []
+
+    def listener(label, done, total):
+        heard.append(label)
+        if time.monotonic() - started > 1:
+            raise workbench.errors.Stopped("stopped")
+
+    with reporting(listener), pytest.raises(workbench.errors.Stopped):
+        studies.run_apart("small", root=root)
+    assert time.monotonic() - started < 30 and heard[0].startswith("Starting small, 0 s")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -399,9 +500,8 @@ def test_the_commands(capsys, tmp_path):
     assert "No case study called 'nothing'" in capsys.readouterr().err
 
 
-def test_running_prints_verdicts_and_ends_with_one_when_a_claim_fails(root, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(studies, "run_study", lambda name, **_: studies.running.run_study(name, root=root))
-    assert main(["study", "run", "small", "--out", str(tmp_path / "out")]) == 1
+def test_running_prints_verdicts_and_ends_with_one_when_a_claim_fails(root, cache, capsys, tmp_path):
+    assert main(["study", "run", "small", "--folder", str(root), "--out", str(tmp_path / "out")]) == 1
     out = capsys.readouterr().out
     assert "fails: Something.\n    one: 1, not > 2" in out
     assert "2 of the 3 claims measured here hold, 1 fails." in out
@@ -413,16 +513,87 @@ def test_listing_studies_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
-def test_what_was_not_measured_is_told_from_what_failed(root, monkeypatch, capsys):
+def test_what_was_not_measured_is_told_from_what_failed(root, cache, capsys):
     expected = root / "small" / "expected.json"
     said = json.loads(expected.read_text())
     said["claims"][0] |= {"quantity": "later", "form": "train"}
     said["claims"][1] |= {"not_reproduced": "One is not that large."}
     expected.write_text(json.dumps(said))
-    monkeypatch.setattr(studies, "run_study", lambda name, **_: studies.running.run_study(name, root=root))
-    assert main(["study", "run", "small"]) == 0
+    assert main(["study", "run", "small", "--folder", str(root)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "1 of the 2 claims measured here holds, 1 does not reproduce; 1 was not measured in this form."
+
+
+def test_all_studies_are_one_table_and_one_that_raises_keeps_no_other(root, cache, capsys, tmp_path):
+    expected = json.loads((root / "small" / "expected.json").read_text())
+    copied(root, "raising", STUDY.replace("    return", '    raise RuntimeError("it fell over")\n    return'), expected)
+    copied(root, "broken", STUDY, {})
+    expected["claims"][1] |= {"not_reproduced": "One is not that large."}
+    expected["claims"].append({**expected["claims"][0], "quantity": "big.q"})
+    skipping = STUDY.replace("float(config.train)}", 'float(config.train)}, skipped={"big.": "big cannot be had."}')
+    copied(root, "skipping", skipping, expected)
+    (root / "small" / "study.py").unlink()
+    assert main(["study", "run", "--all", "--folder", str(root), "--out", str(tmp_path / "out")]) == 1
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 120
+    said = " ".join(out.split())
+    for words in (
+        "claim expected obtained control verdict",
+        "broken (0 s) could not be run",
+        "could not be run The study raising ended by an error: RuntimeError: it fell over.",
+        "Something. >= 1 1 holds",
+        "Something. > 2 1 does not reproduce 1, not > 2: One is not that large.",
+        "Something. < 0.5 0 control holds",
+        "1 claim not measured: big cannot be had.",
+        "2 of the 3 claims measured here hold, 1 does not reproduce; 1 was not measured in this form.",
+        "Could not be run: broken, raising.",
+    ):
+        assert words in said, words
+    assert said.index("broken (0 s)") < said.index("raising (") < said.index("skipping (") < said.index("3 studies in")
+    written = json.loads((tmp_path / "out" / "studies.json").read_text())
+    assert [row["outcome"] for row in written] == [
+        *["raised"] * 2,
+        "holds",
+        *["does not reproduce", "holds"],
+        "not measured",
+    ]
+    assert (tmp_path / "out" / "studies.csv").read_text().startswith("study,")
+    assert (tmp_path / "out" / "skipping" / "findings.json").is_file()
+    assert studies.kept("skipping", root).findings.skipped == {"big.": "big cannot be had."}
+
+
+def copied(root, name, code, expected):
+    (root / name).mkdir()
+    (root / name / "study.py").write_text(code)
+    (root / name / "expected.json").write_text(json.dumps(expected))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Name one study"),
+        (["small", "--all"], "not both"),
+        (["--all", "--long"], "one by one with --train or --long"),
+        (["--all", "--jobs", "0"], "at least 1"),
+    ],
+)
+def test_what_cannot_be_run_together_is_a_sentence(arguments, sentence, capsys):
+    assert main(["study", "run", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_open_starts_the_app_on_what_was_found(root, cache, monkeypatch):
+    asked = []
+
+    def serve(page, query, **options):
+        asked.append((page, query, options, studies.kept("small", root)))
+        return 0
+
+    monkeypatch.setattr("workbench.cli.app.serve", serve)
+    assert main(["study", "run", "small", "--folder", str(root), "--open", "--no-browser", "--port", "8600"]) == 0
+    ((page, query, options, found),) = asked
+    assert (page, query, options) == ("studies", {"study": "small"}, {"port": 8600, "browser": False})
+    assert [v.outcome for v in found.verdicts] == ["holds", "fails", "holds"]
 
 
 def test_no_name_of_studies_is_hidden_by_a_module_of_the_same_name():

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,21 @@ def add_to(commands: Any) -> None:
 
 
 def _app(arguments: argparse.Namespace) -> int:
-    port = _free_port(arguments.host, arguments.port)
     query = {name: value for name in ("model", "prompt") if (value := getattr(arguments, name))}
-    shown = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
-    url = f"http://{shown}:{port}/" + (f"?{urlencode(query)}" if query else "")
+    return serve("", query, port=arguments.port, host=arguments.host, browser=not arguments.no_browser)
+
+
+def serve(
+    page: str, query: Mapping[str, str], *, port: int | None = None, host: str = "127.0.0.1", browser: bool = True
+) -> int:
+    """Run the app until it is ended, and open it on a page; the exit code. Raises `BadInput` where no port is free."""
+    port = _free_port(host, port)
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    url = f"http://{shown}:{port}/{page}" + (f"?{urlencode(query)}" if query else "")
     signal.signal(signal.SIGTERM, _end)
-    server = subprocess.Popen(command(port, arguments.host), env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    server = subprocess.Popen(command(port, host), env={**os.environ, "PYTHONUNBUFFERED": "1"})
     print(f"The workbench is at {url} (Ctrl-C ends it).", flush=True)
-    if not arguments.no_browser:
+    if browser:
         threading.Thread(target=_open, args=(url, shown, port), daemon=True).start()
     try:
         return 1 if server.wait() else 0

@@ -1,11 +1,14 @@
 """Running a case study: import its code, measure, hold the claims against it, keep what was found."""
 
+import hashlib
 import importlib.util
 import json
 import math
 import sys
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +32,13 @@ class StudyRun:
     """fast, train or long."""
     findings: Findings
     verdicts: tuple[Verdict, ...]
+    seconds: float = math.nan
+    """How long it took, without starting Python."""
+    when: str = ""
+    """Date and time in UTC, as ISO 8601 has them."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+    """Of the study's code and claims, as they were when it ran."""
 
     @property
     def as_expected(self) -> bool:
@@ -74,12 +84,15 @@ class StudyRun:
             "study": self.study.name,
             "question": self.study.question,
             "form": self.form,
-            "numbers": _plain(self.findings.numbers),
+            "when": self.when,
+            "seconds": round(self.seconds, 1),
+            "numbers": plain_numbers(self.findings.numbers),
+            "skipped": dict(self.findings.skipped),
             "verdicts": [
                 {"claim": str(v.claim), "says": v.claim.says, "outcome": v.outcome, "reason": v.reason}
                 for v in self.verdicts
             ],
-            "versions": dict(versions()),
+            "versions": dict(self.versions),
         }
         write_atomically(folder / "findings.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
         return folder
@@ -100,10 +113,27 @@ def run_study(name: str, *, train: bool = False, long: bool = False, root: Path 
     for more seeds and controls (minutes to hours: its README says). Interrupted training goes on where it stopped.
     """
     found = study(name, root)
+    started, digest = time.perf_counter(), digest_of(found.folder)
     module = _module(found)
     findings = module.run(module.Config(train=train or long, long=long))
-    form = "long" if long else "train" if train else "fast"
-    return StudyRun(study=found, form=form, findings=findings, verdicts=verdicts(findings, found.claims))
+    return StudyRun(
+        study=found,
+        form="long" if long else "train" if train else "fast",
+        findings=findings,
+        verdicts=verdicts(findings, found.claims),
+        seconds=time.perf_counter() - started,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=dict(versions()),
+        digest=digest,
+    )
+
+
+def digest_of(folder: Path) -> str:
+    """Of a study's code and claims: another one when a line of them is changed."""
+    found = hashlib.sha256()
+    for path in sorted((*folder.glob("*.py"), folder / "expected.json")):
+        found.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return found.hexdigest()
 
 
 def work_folder(name: str) -> Path:
@@ -139,9 +169,13 @@ def _file_name(title: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in title.lower()).strip("-")
 
 
-def _plain(numbers: Mapping[Any, Any]) -> dict[str, Any]:
+def plain_numbers(numbers: Mapping[Any, Any]) -> dict[str, Any]:
     """The numbers as JSON has them: what is undefined is null."""
     return {
-        str(name): _plain(value) if isinstance(value, Mapping) else float(value) if math.isfinite(value) else None
+        str(name): plain_numbers(value)
+        if isinstance(value, Mapping)
+        else float(value)
+        if math.isfinite(value)
+        else None
         for name, value in numbers.items()
     }
