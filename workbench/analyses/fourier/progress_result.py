@@ -27,8 +27,8 @@ SHOWN: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ProgressMeasures(Result, kind="progress-measures"):
-    """How far one model's answers to all pairs are a function of the sum, and of few frequencies of it."""
+class Measured:
+    """What both results have: what was asked, the key frequencies, and the names of the measures."""
 
     variable: str
     operation: str
@@ -38,17 +38,30 @@ class ProgressMeasures(Result, kind="progress-measures"):
     period: float
     """Period of frequency 1, in the variable's unit; that of frequency k is a k-th of it."""
     key: tuple[int, ...]
-    """The key frequencies."""
+    """The key frequencies, the same at every step."""
     chosen: bool
-    """Whether they were given; otherwise they have more than `share` of the logits' variance over pairs."""
+    """Whether they were given; otherwise they have more than `share` of the logits' variance over pairs (in the last
+    checkpoint)."""
     share: float
     trained_on: Int[Tensor, ""]
     """Pairs that count as trained on, of n x n."""
-    measures: Float[Tensor, "measure"]
-    """In the order of `names`; `value(name)` is one of them."""
     names: tuple[str, ...]
+    """The measures, in order."""
     random: Int[Tensor, "draw key"]
     """The frequencies of the control, as many in each draw as are key, and none of them key."""
+
+    def _number(self, name: str) -> int:
+        if name not in self.names:
+            raise UnknownName("measure", name, self.names)
+        return self.names.index(name)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProgressMeasures(Measured, Result, kind="progress-measures"):
+    """How far one model's answers to all pairs are a function of the sum, and of few frequencies of it."""
+
+    measures: Float[Tensor, "measure"]
+    """In the order of `names`; `value(name)` is one of them."""
     sums: Float[Tensor, "frequency"]
     """Share of the logits' variance over pairs in the two sum directions of each frequency."""
     pairs: Float[Tensor, "frequency_a frequency_b"]
@@ -60,7 +73,7 @@ class ProgressMeasures(Result, kind="progress-measures"):
 
     def value(self, name: str) -> float:
         """One measure, such as "restricted_loss"."""
-        return _named(name, self.names, self.measures)
+        return self.measures[self._number(name)].item()
 
     def to_frame(self) -> "pd.DataFrame":
         """One row for each measure; `counted` is 0 where it is undefined: no such pairs, frequencies or weights."""
@@ -132,28 +145,14 @@ class ProgressMeasures(Result, kind="progress-measures"):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ProgressHistory(Result, kind="progress-history"):
+class ProgressHistory(Measured, Result, kind="progress-history"):
     """The progress measures of the checkpoints of a run, all with the key frequencies of the last (or those given)."""
 
-    variable: str
-    operation: str
-    template: str
-    n: int
-    period: float
-    """Period of frequency 1, in the variable's unit."""
-    key: tuple[int, ...]
-    """The key frequencies, the same at every step."""
-    chosen: bool
-    """Whether they were given; otherwise they are those of the last checkpoint."""
-    share: float
     steps: tuple[int, ...]
     """In the order of training."""
     unit: str
     """What steps count."""
-    trained_on: Int[Tensor, ""]
     measures: Float[Tensor, "step measure"]
-    names: tuple[str, ...]
-    random: Int[Tensor, "draw key"]
     sums: Float[Tensor, "step frequency"]
     """Share of the logits' variance over pairs in the sum directions of each frequency."""
     embedding: Float[Tensor, "step frequency"]
@@ -162,8 +161,7 @@ class ProgressHistory(Result, kind="progress-history"):
 
     def value(self, name: str) -> Float[Tensor, "step"]:
         """One measure over the steps."""
-        _named(name, self.names, self.measures[0])
-        return self.measures[:, self.names.index(name)]
+        return self.measures[:, self._number(name)]
 
     def to_frame(self) -> "pd.DataFrame":
         """One row for each step and measure; `counted` is 0 where it is undefined."""
@@ -220,9 +218,3 @@ class ProgressHistory(Result, kind="progress-history"):
             end = f"{self.unit} {max(self.steps)}"
             text = f"No frequency has more than {self.share:.0%} of the variance of the logits over pairs at {end}."
         return text, self.steps_frame().filter(items=["step", *LOSSES, "embedding_gini", "key_here"])
-
-
-def _named(name: str, names: tuple[str, ...], values: Tensor) -> float:
-    if name not in names:
-        raise UnknownName("measure", name, names)
-    return values[names.index(name)].item()
