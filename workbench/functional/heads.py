@@ -49,24 +49,49 @@ def copying_score(promoted: Float[Tensor, "*heads token vocab"]) -> Float[Tensor
     the score is 2 r - 1. Chance is not 0 but about 2 / vocab - 1, so compare with random heads. Rows that raise
     nothing are left out; NaN when there are no others. Olsson et al. (2022).
     """
-    if promoted.ndim < 2 or promoted.shape[-2] > promoted.shape[-1]:
-        raise BadInput(f"Copying needs a (token, vocab) matrix with token <= vocab, not {tuple(promoted.shape)}.")
+    _check_promoted(promoted)
     raised = (promoted - promoted.mean(-1, keepdim=True)).clamp(min=0)
     own, total = raised.diagonal(0, -2, -1), raised.sum(-1)
     share = torch.where(total > 0, own / total, torch.nan)
     return 2 * share.nanmean(-1) - 1
 
 
+def most_copied(promoted: Float[Tensor, "*heads token vocab"]) -> Float[Tensor, "*heads"]:
+    """How often a head raises the token that it attends to more than any other: a share of tokens, 0 to 1.
+
+    promoted is that of `copying_score`. Chance is about 1 / vocab. Where a token is as high as the best, it counts.
+    """
+    _check_promoted(promoted)
+    own = promoted.diagonal(0, -2, -1)
+    return (own >= promoted.amax(-1)).to(torch.promote_types(promoted.dtype, torch.float32)).mean(-1)
+
+
 def copying_eigenvalues(promoted: Float[Tensor, "*heads vocab vocab"]) -> Float[Tensor, "*heads"]:
     """How positive the eigenvalues of a head's token-to-logit matrix are: their sum over the sum of their sizes.
 
-    1 when the head raises whatever it attends to, -1 when it lowers it, about 0 for a random head.
+    1 when the head raises whatever it attends to, -1 when it lowers it, about 0 for a random head. A product of factors
+    left (vocab, d_head) and right (d_head, vocab) has the eigenvalues of right @ left, and zeros: give that small one.
     Elhage et al. (2021), A Mathematical Framework for Transformer Circuits.
     """
     if promoted.ndim < 2 or promoted.shape[-2] != promoted.shape[-1]:
         raise BadInput(f"Eigenvalues need a square (vocab, vocab) matrix, not {tuple(promoted.shape)}.")
     values = torch.linalg.eigvals(promoted)
     return values.sum(-1).real / values.abs().sum(-1)
+
+
+def in_context_score(
+    losses: Float[Tensor, "*batch pos"], early: tuple[int, int], late: tuple[int, int]
+) -> Float[Tensor, "*batch"]:
+    """How much better what stands late in the context is predicted than what stands early: their difference in loss.
+
+    The mean of losses[late[0]:late[1]] less the mean of losses[early[0]:early[1]]: below 0 where context helps. NaN
+    where a loss among them is. Olsson et al. (2022) take one token each, the 500th and the 50th: (499, 500), (49, 50).
+    """
+    length = losses.shape[-1]
+    for name, (first, end) in {"early": early, "late": late}.items():
+        if not 0 <= first < end <= length:
+            raise BadInput(f"{name} is a range of positions within the {length} there are, not {first} to {end}.")
+    return losses[..., slice(*late)].mean(-1) - losses[..., slice(*early)].mean(-1)
 
 
 def repeated_tokens(
@@ -86,6 +111,11 @@ def repeated_tokens(
     order = torch.rand(batch, len(vocab), generator=generator).argsort(-1)[:, :period]
     ids = vocab.to(order.device)[order].repeat(1, repeats)
     return ids if bos is None else torch.cat([ids.new_full((batch, 1), bos), ids], dim=1)
+
+
+def _check_promoted(promoted: Tensor) -> None:
+    if promoted.ndim < 2 or promoted.shape[-2] > promoted.shape[-1]:
+        raise BadInput(f"Copying needs a (token, vocab) matrix with token <= vocab, not {tuple(promoted.shape)}.")
 
 
 def _length(patterns: Tensor) -> int:
