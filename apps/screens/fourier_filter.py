@@ -14,7 +14,7 @@ from apps.subject import Subject
 from apps.text import plain
 from apps.views.fourier_filtered import MEASURES, answers, counted, errors_frame, headline
 from workbench import registry
-from workbench.errors import Stopped, WorkbenchError
+from workbench.errors import NotDone, WorkbenchError
 
 if TYPE_CHECKING:
     from workbench.analyses.fourier.filter_result import FourierFilter
@@ -51,7 +51,7 @@ def _found(seen: Subject, params: dict[str, Any]) -> "FourierFilter | None":
         if too_long(str(error)):
             st.error(plain(f"The prompts of {params['task']} are longer than {seen.model.name} reads. {OWN}"))
             return None
-        if isinstance(error, Stopped) or "anyway" not in str(error):
+        if not isinstance(error, NotDone):
             raise
         st.error(plain(error))
         mark = fingerprint(seen.loaded.name, {**params, "anyway": True})

@@ -1,6 +1,6 @@
 """The values of a variable in a template, as tokens, and the position at which each is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -105,7 +105,7 @@ def _of_text(model: "LensModel", value: str, before: str, after: str, read: Read
     inside = _inside(tokenizer, row, before, before + value, text)
     if not inside:
         raise BadInput(f"The tokens of {text!r} do not show where {value.strip()!r} is. Choose another template.")
-    return _fitting(model, row, inside[-1] if read == "value" else _last(tokenizer, row))
+    return _fitting(model, row, inside[-1] if read == "value" else answer_places(tokenizer, [row])[0])
 
 
 def _inside(tokenizer: Any, row: list[int], before: str, head: str, text: str) -> list[int]:
@@ -120,13 +120,17 @@ def _inside(tokenizer: Any, row: list[int], before: str, head: str, text: str) -
     return list(range(lead + len(start), lead + len(end)))
 
 
-def _last(tokenizer: Any, row: Sequence[int]) -> int:
-    """The position of the mask, else of the last token that is not special."""
+def answer_places(tokenizer: Any, rows: Iterable[Sequence[int]]) -> list[int]:
+    """Where each prompt is answered: at its mask where it has one, else at its last token that is not special."""
     mask = getattr(tokenizer, "mask_token_id", None)
-    if mask is not None and row.count(mask) == 1:
-        return row.index(mask)
     special = set(getattr(tokenizer, "all_special_ids", None) or ())
-    return next((at for at in reversed(range(len(row))) if row[at] not in special), len(row) - 1)
+
+    def place(row: Sequence[int]) -> int:
+        if mask is not None and row.count(mask) == 1:
+            return row.index(mask)
+        return next((at for at in reversed(range(len(row))) if row[at] not in special), len(row) - 1)
+
+    return [place(row) for row in rows]
 
 
 def _of_ids(model: "LensModel", variable: Variable, before: str, after: str, read: Read) -> Iterator[Placed]:

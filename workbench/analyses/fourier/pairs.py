@@ -1,6 +1,6 @@
 """All pairs of a variable's values as prompts: what a model answers to each, and what its neurons hold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from workbench.inputs import tokenizer_of
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
 from workbench.variables import Variable, placed, variable
-from workbench.variables.texts import check_differ, check_known
+from workbench.variables.texts import answer_places, check_differ, check_known
 from workbench.variables.value_states import encoded
 
 MOST = 256
@@ -184,7 +184,7 @@ def batches_of(pairs: Pairs) -> list[Batch]:
     """The prompts of all pairs, those of one length together."""
     model, lengths = pairs.model, dict[int, list[int]]()
     rows = _rows(pairs)
-    answered = _answer_place(model)
+    places = answer_places(tokenizer_of(model), rows)
     for number, row in enumerate(rows):
         lengths.setdefault(len(row), []).append(number)
     if model.n_ctx is not None and max(lengths) > model.n_ctx:
@@ -195,20 +195,4 @@ def batches_of(pairs: Pairs) -> list[Batch]:
     for length, numbers in lengths.items():
         size = max(1, min(512, _NUMBERS // (length * max(model.vocab_size, 4 * model.d_model))))
         parts += [numbers[at : at + size] for at in range(0, len(numbers), size)]
-    return [
-        (part, torch.tensor([rows[n] for n in part]), torch.tensor([answered(rows[n]) for n in part])) for part in parts
-    ]
-
-
-def _answer_place(model: LensModel) -> Callable[[list[int]], int]:
-    """Where a prompt is answered: at its mask where it has one, else at its last token that is not special."""
-    tokenizer = tokenizer_of(model)
-    mask = getattr(tokenizer, "mask_token_id", None)
-    special = set(getattr(tokenizer, "all_special_ids", None) or ())
-
-    def answered(row: list[int]) -> int:
-        if mask is not None and row.count(mask) == 1:
-            return row.index(mask)
-        return next((at for at in reversed(range(len(row))) if row[at] not in special), len(row) - 1)
-
-    return answered
+    return [(part, torch.tensor([rows[n] for n in part]), torch.tensor([places[n] for n in part])) for part in parts]
