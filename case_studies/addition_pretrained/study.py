@@ -7,7 +7,6 @@ The rescue is done here in miniature, on embeddings made of the waves found in l
 model, which splits numbers into digits, is asked what can still be asked of it.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import pandas as pd
 import workbench
 from case_studies.addition_pretrained import real, rescue, rescue_pictures
 from case_studies.addition_pretrained.train import ARMS, TrainConfig, train
-from workbench import studies
+from workbench import studies, training
 
 Table = Any
 """A pandas frame, whose columns are what pandas' own types cannot say."""
@@ -133,8 +132,7 @@ def retrained(config: Config) -> Table:
         for seed in config.seeds if config.long else config.seeds[:1]:
             done = train(TrainConfig(arm=arm, seed=seed), work / rescue.folder_name(arm, seed))
             rows += [{"arm": arm, "seed": seed, **row} for row in done.history]
-    for state in work.glob("*/training.safetensors"):
-        state.unlink()  # all is done: the next time starts from scratch
+    training.forget(work)  # all is done: the next time starts from scratch
     return pd.DataFrame(rows)
 
 
@@ -145,11 +143,3 @@ def retrained_numbers(history: Table) -> BySeed:
         f"retrained.{str(arm).replace(' ', '_')}.test": dict(zip(rows["seed"], rows["test"], strict=True))
         for arm, rows in last.groupby("arm")
     }
-
-
-def write_history(history: Table) -> None:
-    """Keep what was measured in training for the fast form's figure."""
-    rows = [
-        {**row, "test": round(row["test"], 4), "train": round(row["train"], 4)} for row in history.to_dict("records")
-    ]
-    (FOLDER / "training.json").write_text(json.dumps(rows) + "\n", encoding="utf-8")

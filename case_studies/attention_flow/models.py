@@ -1,5 +1,6 @@
 """The models of this study: the committed ones, fresh ones, and how they are written down."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,12 @@ def tokenizer(task: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=inner, **{f"{kind}_token": word for kind, word in names.items()})
 
 
-def write(module: Any, config: TrainConfig, history: list[dict], folder: Path) -> None:
+def write(module: Any, config: TrainConfig, measured: Mapping[str, float], folder: Path) -> None:
     """Write a trained model as a folder that transformers and `workbench.load` read, its weights in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     module.config.architectures = [type(module).__name__]
     module.config.dtype = "float16"
-    module.config.provenance = {"script": "case_studies/attention_flow/train.py", "measured": history[-1]}
+    module.config.provenance = {"script": "case_studies/attention_flow/train.py", "measured": dict(measured)}
     module.config.save_pretrained(folder)
     tokenizer(config.task).save_pretrained(folder)
     weights = {name: value.half().contiguous() for name, value in module.state_dict().items()}

@@ -30,7 +30,7 @@ from case_studies.attention_flow.measure import (
     planted_first,
 )
 from case_studies.attention_flow.real import real_models
-from workbench import functional, plots, studies
+from workbench import functional, plots, studies, training
 
 LADDER = (*functional.MIXING_MAPS, "ALTI")
 Correlations = Mapping[tuple[str, str], Tensor]
@@ -232,11 +232,10 @@ def retrained(config: Config) -> dict[str, dict[int, dict[str, float]]]:
     work = studies.work_folder("attention_flow")
     for seed in (0, 1, 2, 3, 4) if config.long else (0,):
         for task, settings in models.SETTINGS.items():
-            module, _ = train(replace(settings, seed=seed), work / f"{task}-{seed}")
+            module = train(replace(settings, seed=seed), work / f"{task}-{seed}").module
             numbers, _, _ = look_at(models.adapted(module, task, f"{task}, trained again, seed {seed}"), task, config)
             found.setdefault(f"retrained_{task}", {})[seed] = numbers
-    for state in work.glob("*/state.safetensors"):
-        state.unlink()  # all is done: the next time starts from scratch
+    training.forget(work)  # all is done: the next time starts from scratch
     return found
 
 

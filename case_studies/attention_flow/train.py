@@ -1,20 +1,16 @@
 """Trains the small BERT classifiers of this study; seeded, and resumed where it stopped."""
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-import workbench
 from case_studies.attention_flow.data import MAKERS, UNK, ids_of
+from workbench.training import Training, train as trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,61 +84,24 @@ def tested(module: Any, config: TrainConfig, *, count: int = 50) -> dict[str, fl
     return {"loss": torch.stack(losses).mean().item(), "accuracy": torch.stack(right).mean().item()}
 
 
-def train(
-    config: TrainConfig, folder: str | Path, *, on_measure: Callable[[dict], None] | None = None
-) -> tuple[Any, list[dict]]:
-    """Train in `folder` (its state is kept there, so that a killed run goes on) and give the model and its history."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    module = initial_model(config)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=config.lr, weight_decay=0.01)
-    first, history = _resume(module, optimizer, folder, config)
-    for step in workbench.track(range(first, config.steps + 1), label=f"training {config.task}, seed {config.seed}"):
-        if step % config.measure_every == 0 or step == config.steps:
-            _suspend(module, optimizer, folder, config, step, history)
-            history.append({"step": step, **tested(module, config)})
-            if on_measure is not None:
-                on_measure(history[-1])
-        if step == config.steps:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * min(1.0, (step + 1) / config.warmup, 2 * (config.steps - step) / config.steps)
+def train(config: TrainConfig, folder: str | Path) -> Training:
+    """Train in `folder`, where a killed run goes on. Some minutes on one core."""
+
+    def loss(module: Any, step: int) -> Tensor:
         ids, labels = sentences(config, step)
-        optimizer.zero_grad()
-        F.cross_entropy(module(ids).logits, labels).backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-    return module.eval(), history
+        return F.cross_entropy(module(ids).logits, labels)
 
-
-def _suspend(module, optimizer, folder: Path, config: TrainConfig, step: int, history: list[dict]) -> None:
-    """Write everything the next run needs to go on as if nothing had happened."""
-    tensors = {f"model.{name}": value for name, value in module.state_dict().items()}
-    for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adamw.{number}.{name}": value for name, value in moments.items()}
-    header = {"step": str(step), "config": json.dumps(asdict(config)), "history": json.dumps(history)}
-    unfinished = folder / "state.unfinished"
-    save_file(tensors, unfinished, metadata=header)
-    unfinished.replace(folder / "state.safetensors")
-
-
-def _resume(module, optimizer, folder: Path, config: TrainConfig) -> tuple[int, list[dict]]:
-    path = folder / "state.safetensors"
-    if not path.exists():
-        return 0, []
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata()
-    if json.loads(header["config"]) != json.loads(json.dumps(asdict(config))):
-        raise workbench.BadInput(
-            f"{folder} holds a training with other settings: {header['config']}. Give another folder."
-        )
-    tensors = load_file(path)
-    module.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adamw."):
-            _, number, part = name.split(".")
-            moments.setdefault(int(number), {})[part] = value
-    state = optimizer.state_dict()
-    optimizer.load_state_dict({**state, "state": moments})
-    return int(header["step"]), json.loads(header["history"])
+    return trained(
+        initial_model(config),
+        loss,
+        steps=config.steps,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.01),
+        schedule=lambda step: min(1.0, (step + 1) / config.warmup, 2 * (config.steps - step) / config.steps),
+        clip=1.0,
+        seed=config.seed,
+        folder=folder,
+        settings=asdict(config),
+        measure=lambda module, step: tested(module, config),
+        measure_at=range(0, config.steps, config.measure_every),
+        label=f"training {config.task}, seed {config.seed}",
+    )

@@ -22,7 +22,7 @@ from case_studies.corrupted_labels.data import Sums
 from case_studies.corrupted_labels.network import QuadraticNetwork, load_network, network_of
 from case_studies.corrupted_labels.neurons import Neurons, curves, of_network
 from case_studies.corrupted_labels.train import TrainConfig, finished, networks, start
-from workbench import studies
+from workbench import studies, training
 
 FOLDER = studies.study("corrupted_labels").folder
 Table = Any
@@ -169,10 +169,10 @@ def written_down(config: Config) -> tuple[Table, dict[str, Any]]:
 def retrained(config: Config) -> dict[str, dict[int, float]]:
     """The same numbers of networks trained now, by seed."""
     found: dict[str, dict[int, float]] = {}
+    work = studies.work_folder("corrupted_labels")
     for seed in (0, 1, 2) if config.long else (0,):
         for name, settings in networks(seed).items():
-            folder = studies.work_folder("corrupted_labels") / f"{key(name)}-{seed}"
-            sums, network = start(settings)[0], finished(settings, folder)
+            sums, network = start(settings)[0], finished(settings, work / f"{key(name)}-{seed}")
             neurons = of_network(network, sums)
             numbers = {**sums.accuracies(network(sums.pairs)), **spread(neurons)}
             if name in PHASES:
@@ -181,4 +181,5 @@ def retrained(config: Config) -> dict[str, dict[int, float]]:
                 numbers |= pruning_numbers(curves(neurons, sums, draws=config.draws))
             for quantity, value in numbers.items():
                 found.setdefault(f"retrained.{key(name)}.{quantity}", {})[seed] = value
+    training.forget(work)  # all is done: the next time starts from scratch
     return found

@@ -8,7 +8,6 @@ Elhage et al. (2021), A Mathematical Framework for Transformer Circuits; Olsson 
 Induction Heads.
 """
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ import plotly.graph_objects as go
 import torch
 
 import workbench
-from workbench import functional, plots, studies
+from workbench import functional, plots, studies, training
 from workbench.models.micro import AttentionOnly, CharacterTokenizer, load_micro
 
 FOLDER = studies.study("induction").folder
@@ -73,7 +72,7 @@ def run(config: Config) -> studies.Findings:
         **edges,
         **(retrained(config) if config.train else {}),
     }
-    history = pd.read_json(FOLDER / "training.json")
+    history = pd.DataFrame(training.read_history(FOLDER / "training.json"))
     return studies.Findings(
         numbers=numbers,
         tables={"Heads": heads, "Removed heads": removed, "Checkpoints": steps, **edge_tables},
@@ -248,7 +247,7 @@ def by_edges(model: workbench.LensModel, config: Config) -> tuple[dict[str, floa
     numbers, tables, figures = circuits.measured(model, start, config.examples, config.draws)
     paths = {int(path.stem.partition("-")[2]): path for path in FOLDER.glob("checkpoints/step-*.safetensors")}
     models = {step: adapted(load_micro(path)[0], path.stem) for step, path in sorted(paths.items())}
-    last = json.loads((FOLDER / "training.json").read_text())[-1]["step"]
+    last = training.read_history(FOLDER / "training.json")[-1]["step"]
     history = circuits.followed({0: start, **models, last: model}, config.examples)
     numbers |= circuits.history_numbers(history)
     tables["The circuit over training"] = history.to_frame()
@@ -272,8 +271,9 @@ def retrained(config: Config) -> dict[str, dict[int, float]]:
     from case_studies.induction.train import TrainConfig, train
 
     found: dict[str, dict[int, float]] = {}
+    work = studies.work_folder("induction")
     for seed in (0, 1, 2) if config.long else (0,):
-        module, _ = train(TrainConfig(seed=seed), studies.work_folder("induction") / f"seed-{seed}")
+        module: Any = train(TrainConfig(seed=seed), work / f"seed-{seed}").module
         model = adapted(module, f"trained again, seed {seed}")
         heads = head_table(model, config)
         parts = kinds_of_heads(heads, config)
@@ -283,10 +283,9 @@ def retrained(config: Config) -> dict[str, dict[int, float]]:
         for name, value in numbers.items():
             found.setdefault(f"retrained.{name}", {})[seed] = value
     if config.long:
-        module, _ = train(TrainConfig(n_layers=1, keep=()), studies.work_folder("induction") / "one-layer")
+        module = train(TrainConfig(n_layers=1, keep=()), work / "one-layer").module
         found["one_layer.loss"] = {0: losses(adapted(module, "one layer"), config)[1]}
-    for state in studies.work_folder("induction").glob("*/state.safetensors"):
-        state.unlink()  # all is done: the next time starts from scratch
+    training.forget(work)  # all is done: the next time starts from scratch
     return found
 
 

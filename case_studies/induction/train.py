@@ -1,20 +1,18 @@
 """Trains the two-layer attention-only model that copies what repeats; seeded, and resumed where it stopped."""
 
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 import workbench
 from workbench import functional
 from workbench.models.micro import AttentionOnly, AttentionOnlyConfig, CharacterTokenizer, save_micro
+from workbench.training import Training, train as trained
 
 CHARACTERS = torch.arange(2, 98)  # every character with an id of its own: no start mark, no unknown
 
@@ -104,77 +102,39 @@ def measure(module: AttentionOnly, *, period: int = 25, repeats: int = 4, batch:
     }
 
 
-def train(
-    config: TrainConfig, folder: str | Path, *, on_measure: Callable[[dict], None] | None = None
-) -> tuple[AttentionOnly, list[dict]]:
-    """Train in `folder` (its state is kept there, so that a killed run goes on) and give the model and its history.
+def train(config: TrainConfig, folder: str | Path) -> Training:
+    """Train in `folder`, where a killed run goes on; the steps in `config.keep` are written to `step-N.safetensors`.
 
-    The weights of the steps in `config.keep` are written to `step-N.safetensors`. About four minutes on two cores.
+    About four minutes on two cores.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    model = initial_model(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.01)
-    first, history = _resume(model, optimizer, folder, config)
-    for step in workbench.track(range(first, config.steps + 1), label=f"training, seed {config.seed}"):
-        if step % config.measure_every == 0 or step == config.steps:
-            _suspend(model, optimizer, folder, config, step, history)
-            history.append({"step": step, **measure(model)})
-            if on_measure is not None:
-                on_measure(history[-1])
-        if step in config.keep:
-            save_micro(model, folder / f"step-{step}.safetensors", provenance(config, step, history))
-        if step == config.steps:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * _schedule(step, config)
-        optimizer.zero_grad()
-        loss_of(model, config, step).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    return model.eval(), history
+    return trained(
+        initial_model(config),
+        lambda module, step: loss_of(module, config, step),
+        steps=config.steps,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.01),
+        schedule=lambda step: _schedule(step, config),
+        clip=1.0,
+        seed=config.seed,
+        folder=folder,
+        settings=asdict(config),
+        measure=lambda module, step: measure(module),
+        measure_at=range(0, config.steps, config.measure_every),
+        keep=config.keep,
+        save=lambda module, step: save_micro(
+            module, folder / f"step-{step}.safetensors", provenance(config, step, measure(module))
+        ),
+        label=f"training, seed {config.seed}",
+    )
 
 
-def provenance(config: TrainConfig, step: int, history: list[dict]) -> dict:
+def provenance(config: TrainConfig, step: int, measured: Mapping[str, float]) -> dict:
     """Say where some weights come from, for the header of their file."""
     settings = {name: value for name, value in asdict(config).items() if name != "keep"}
-    last = history[-1] if history else None
-    return {"script": "case_studies/induction/train.py", "step": step, "settings": settings, "measured": last}
+    script = "case_studies/induction/train.py"
+    return {"script": script, "step": step, "settings": settings, "measured": dict(measured)}
 
 
 def _schedule(step: int, config: TrainConfig) -> float:
     left = (config.steps - step) / (config.steps * (1 - config.decay_from))
     return min(1.0, (step + 1) / config.warmup, max(0.02, left))
-
-
-def _suspend(model, optimizer, folder: Path, config: TrainConfig, step: int, history: list[dict]) -> None:
-    """Write everything the next run needs to go on as if nothing had happened."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adamw.{number}.{name}": value for name, value in moments.items()}
-    header = {"step": str(step), "config": json.dumps(asdict(config)), "history": json.dumps(history)}
-    unfinished = folder / "state.unfinished"
-    save_file(tensors, unfinished, metadata=header)
-    unfinished.replace(folder / "state.safetensors")
-
-
-def _resume(model, optimizer, folder: Path, config: TrainConfig) -> tuple[int, list[dict]]:
-    path = folder / "state.safetensors"
-    if not path.exists():
-        return 0, []
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata()
-    if json.loads(header["config"]) != json.loads(json.dumps(asdict(config))):
-        raise workbench.BadInput(
-            f"{folder} holds a training with other settings: {header['config']}. Give another folder."
-        )
-    tensors = load_file(path)
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adamw."):
-            _, number, part = name.split(".")
-            moments.setdefault(int(number), {})[part] = value
-    state = optimizer.state_dict()
-    optimizer.load_state_dict({**state, "state": moments})
-    return int(header["step"]), json.loads(header["history"])

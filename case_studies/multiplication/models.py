@@ -1,6 +1,5 @@
 """The models of this study: the committed ones and their histories, and fresh ones."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 import workbench
 from case_studies.multiplication.problems import WORDS, Order
 from case_studies.multiplication.train import SETTINGS, initial_model
+from workbench import training
 from workbench.models.small import SmallTransformer, word_tokenizer
 
 FOLDER = Path(__file__).parent
@@ -43,12 +43,9 @@ def adapted(module: SmallTransformer, name: str) -> workbench.LensModel:
 
 def history() -> pd.DataFrame:
     """What was measured while the committed models were trained: a row for each setting, seed and step."""
-    return pd.DataFrame(json.loads((FOLDER / "training.json").read_text()))
+    return pd.DataFrame(training.read_history(FOLDER / "training.json"))
 
 
 def write_history(rows: Iterable[dict]) -> Path:
-    """Write what `history` reads, four digits of each number."""
-    lines = [json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}) for row in rows]
-    path = FOLDER / "training.json"
-    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    return path
+    """Write what `history` reads."""
+    return training.write_history(rows, FOLDER / "training.json")

@@ -19,7 +19,7 @@ from case_studies.multiplication import circles, measure, models, numbers, pictu
 from case_studies.multiplication.arithmetic import reach
 from case_studies.multiplication.problems import PLACES, Order, chained, held_out
 from case_studies.multiplication.train import SETTINGS, train
-from workbench import studies
+from workbench import studies, training
 
 Found = dict[str, float]
 
@@ -129,16 +129,15 @@ def retrained(config: Config) -> dict[str, dict[int, Found]]:
     for seed in (0, 1, 2, 3, 4) if config.long else (0,):
         for setting in models.TRAINED if config.long else ("ordinary", "reversed"):
             settings = replace(SETTINGS[setting], seed=seed, keep=())
-            training: Any = train(settings, work / f"{setting}-{seed}")
-            model = models.adapted(training.module, f"{setting}, trained again, seed {seed}")
+            done: Any = train(settings, work / f"{setting}-{seed}")
+            model = models.adapted(done.module, f"{setting}, trained again, seed {seed}")
             numbers_, _ = look_at(model, settings.order, config)
-            rows = pd.DataFrame(training.history).assign(setting=setting, seed=seed)
+            rows = pd.DataFrame(done.history).assign(setting=setting, seed=seed)
             numbers_ |= numbers.learning_numbers(tables.learning_table(rows))
             found.setdefault(f"retrained_{setting}", {})[seed] = numbers_
     for group in list(found):
         if group != "retrained_ordinary":
             for seed, each in found[group].items():
                 each |= gains(each, found["retrained_ordinary"][seed])
-    for state in work.glob("*/training.safetensors"):
-        state.unlink()  # all is done: the next time starts from scratch
+    training.forget(work)  # all is done: the next time starts from scratch
     return found

@@ -43,7 +43,7 @@ def train(
     measure: Callable[[Any, int], Mapping[str, float]] | None = None,
     measure_at: Container[int] = (),
     keep: Container[int] = (),
-    save: Callable[[Any, int], None] | None = None,
+    save: Callable[[Any, int], object] | None = None,
     label: str = "training",
 ) -> Training:
     """Train `module` where it is, and give it back with what was measured; cut off and called again, it goes on.
