@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from workbench.analyses.circuits.direction_steering import steering as steering
     from workbench.analyses.fourier.filter_answers import filtered_answers as filtered_answers
     from workbench.analyses.fourier.progress_history import progress_history as progress_history
+    from workbench.analyses.in_context.compare import compare_algorithms as compare_algorithms
     from workbench.capture import capture as capture
     from workbench.circuits.graph import circuit_graph as circuit_graph
     from workbench.circuits.graph_data import CircuitGraph as CircuitGraph
@@ -136,6 +137,7 @@ __all__ = [
     "check",
     "circuit_graph",
     "circuit_history",
+    "compare_algorithms",
     "corpus",
     "editing",
     "estimate",
@@ -166,6 +168,7 @@ _HOME = {
     "analyses.circuits.direction_steering": ("steering",),
     "analyses.fourier.filter_answers": ("filtered_answers",),
     "analyses.fourier.progress_history": ("progress_history",),
+    "analyses.in_context.compare": ("compare_algorithms",),
     "capture": ("capture",),
     "circuits.graph": ("circuit_graph",),
     "circuits.graph_data": ("CircuitGraph",),

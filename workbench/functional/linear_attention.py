@@ -21,7 +21,9 @@ class LinearAttentionWeights:
     """P W_V: what is written, of what is read."""
 
 
-def descent_attention(d: int, n: int, *, step_size: float, dtype: torch.dtype = torch.float32) -> LinearAttentionWeights:
+def descent_attention(
+    d: int, n: int, *, step_size: float, dtype: torch.dtype = torch.float32
+) -> LinearAttentionWeights:
     """The weights with which one layer of linear self-attention is one step of gradient descent on n examples.
 
     Tokens are (x, y) and for the query (x, 0), of width d + 1; `in_context_prediction` reads the answer off. From

@@ -1,7 +1,7 @@
 """Algorithms that learn a linear function from examples: gradient descent, ridge, least squares, the Bayes posterior.
 
-Those that are linear in the query give their weights w, which are also the exact sensitivity of the prediction w . query
-to the query. Half precision is computed in float32.
+Those that are linear in the query give their weights w, which are also the exact sensitivity of the prediction
+w . query to the query. Half precision is computed in float32.
 """
 
 import math
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workbench.errors import BadInput
 from workbench.functional.checks import need_whole
+from workbench.functional.precision import precise_type
 
 
 def gradient_descent_weights(
@@ -20,7 +21,7 @@ def gradient_descent_weights(
 ) -> Float[Tensor, "*batch d"]:
     """Where gradient descent from zero on (1 / 2n) sum (w . x - y)^2 is after `steps` steps of one size.
 
-    One step gives (step_size / n) sum y x, which with a step size of 1 is the averaging estimator of Garg et al. (2022).
+    One step gives (step_size / n) sum y x; with a step size of 1 that is the averaging estimator of Garg et al. (2022).
     """
     return preconditioned_descent_weights(x, y, step_size=step_size, shrink=0.0, steps=steps)
 
@@ -103,6 +104,45 @@ def bayes_posterior(
     )
 
 
+def gradient_descent(
+    x: Float[Tensor, "*batch n d"],
+    y: Float[Tensor, "*batch n"],
+    query: Float[Tensor, "*batch d"],
+    *,
+    step_size: float,
+    steps: int = 1,
+) -> Float[Tensor, "*batch"]:
+    """What gradient descent from zero answers to a query; `gradient_descent_weights` says by which weights."""
+    return _answer(gradient_descent_weights(x, y, step_size=step_size, steps=steps), query)
+
+
+def preconditioned_descent(
+    x: Float[Tensor, "*batch n d"],
+    y: Float[Tensor, "*batch n"],
+    query: Float[Tensor, "*batch d"],
+    *,
+    step_size: float,
+    shrink: float,
+    steps: int = 1,
+) -> Float[Tensor, "*batch"]:
+    """What GD++ answers to a query; `preconditioned_descent_weights` says by which weights."""
+    return _answer(preconditioned_descent_weights(x, y, step_size=step_size, shrink=shrink, steps=steps), query)
+
+
+def ridge(
+    x: Float[Tensor, "*batch n d"], y: Float[Tensor, "*batch n"], query: Float[Tensor, "*batch d"], *, penalty: float
+) -> Float[Tensor, "*batch"]:
+    """What ridge regression answers to a query; `ridge_weights` says by which weights."""
+    return _answer(ridge_weights(x, y, penalty=penalty), query)
+
+
+def least_squares(
+    x: Float[Tensor, "*batch n d"], y: Float[Tensor, "*batch n"], query: Float[Tensor, "*batch d"]
+) -> Float[Tensor, "*batch"]:
+    """What least squares answers to a query; `least_squares_weights` says by which weights."""
+    return _answer(least_squares_weights(x, y), query)
+
+
 def nearest_labels(
     x: Float[Tensor, "*batch n d"], y: Float[Tensor, "*batch n"], query: Float[Tensor, "*batch d"], *, k: int = 1
 ) -> Float[Tensor, "*batch"]:
@@ -111,8 +151,12 @@ def nearest_labels(
     need_whole("k", k)
     if not 1 <= k <= x.shape[-2]:
         raise BadInput(f"k is from 1 to the number of examples, {x.shape[-2]}, not {k}.")
-    nearest = (x - query[..., None, :].to(x)).norm(dim=-1).topk(k, largest=False).indices
+    nearest = (x - query[..., None, :].to(x)).square().sum(-1).topk(k, largest=False).indices
     return y.gather(-1, nearest).mean(-1)
+
+
+def _answer(weights: Tensor, query: Tensor) -> Tensor:
+    return (weights * query.to(weights)).sum(-1)
 
 
 def _problems(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,7 +166,7 @@ def _problems(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             f"Examples are inputs (*, n, d) and labels (*, n), one or more: these are {tuple(x.shape)} and"
             f" {tuple(y.shape)}."
         )
-    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    dtype = precise_type(x.dtype, y.dtype)
     return x.to(dtype), y.to(dtype)
 
 
