@@ -9,6 +9,8 @@ from workbench.errors import BadInput
 from workbench.functional.heads import (
     copying_eigenvalues,
     copying_score,
+    in_context_score,
+    most_copied,
     prefix_matching,
     previous_token,
     repeated_tokens,
@@ -103,6 +105,33 @@ def test_eigenvalues_by_hand():
     turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]])  # a rotation: i and -i
     assert copying_eigenvalues(turn).item() == pytest.approx(0, abs=1e-6)
     assert copying_eigenvalues(torch.diag(torch.tensor([3.0, -1.0]))).item() == pytest.approx(0.5)
+
+
+def test_eigenvalues_of_a_product_are_those_of_the_small_one():
+    generator = torch.Generator().manual_seed(1)
+    left = torch.randn(3, 20, 4, dtype=torch.float64, generator=generator)
+    right = torch.randn(3, 4, 20, dtype=torch.float64, generator=generator)
+    torch.testing.assert_close(copying_eigenvalues(right @ left), copying_eigenvalues(left @ right))
+
+
+def test_most_copied_counts_tokens_that_are_raised_most():
+    promoted = torch.tensor([[5.0, 3.0, 1.0], [1.0, -2.0, 1.0], [2.0, 3.5, 3.5]])
+    assert most_copied(promoted).item() == pytest.approx(2 / 3)  # the last ties for the highest
+    assert most_copied(torch.stack([torch.eye(4), -torch.eye(4)])).tolist() == [1, 0]
+    with pytest.raises(BadInput, match="token <= vocab"):
+        most_copied(torch.ones(4, 3))
+
+
+def test_the_context_is_worth_the_difference_in_loss():
+    losses = torch.tensor([[4.0, 4.0, 3.0, 1.0, 1.0, 2.0], [2.0, 2.0, 2.0, 2.0, 2.0, 2.0]])
+    assert in_context_score(losses, (0, 2), (3, 5)).tolist() == [-3, 0]
+    assert in_context_score(losses[0], (1, 2), (5, 6)).item() == -2
+    unknown = losses.clone()
+    unknown[0, 0] = math.nan
+    assert math.isnan(in_context_score(unknown, (0, 2), (3, 5))[0].item())
+    for early, late in (((0, 0), (3, 5)), ((0, 2), (3, 7)), ((-1, 2), (3, 5))):
+        with pytest.raises(BadInput, match="range of positions within the 6"):
+            in_context_score(losses, early, late)
 
 
 def test_repeated_tokens_have_no_duplicates_inside_a_block():
