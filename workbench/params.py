@@ -91,7 +91,7 @@ class Param:
 
     def check(self, value: Any) -> Any:
         """`value` in its proper type, or a `BadInput` that says what is allowed."""
-        if value is None and self.optional:
+        if self.optional and (value is None or (value == "" and self.kind == "corpus")):
             return None
         if value is None and self.kind == "prompt":
             raise BadInput(f"{self.name} is missing: say what the model should read.")

@@ -10,9 +10,9 @@ from workbench.errors import BadInput
 from workbench.functional.checks import need_axes, need_mask
 from workbench.functional.precision import precise
 
-ABSOLUTE = 100.0
+MASSIVE_SIZE = 100.0
 """What a massive activation exceeds in size ..."""
-RATIO = 1000.0
+MASSIVE_RATIO = 1000.0
 """... and how many times the median size of its state it is at least; Sun et al. (2024)."""
 
 
@@ -52,7 +52,7 @@ def median_size(states: Float[Tensor, "*batch pos d"]) -> Float[Tensor, "*batch"
 
 
 def is_massive(
-    states: Float[Tensor, "*batch pos d"], *, absolute: float = ABSOLUTE, ratio: float = RATIO
+    states: Float[Tensor, "*batch pos d"], *, absolute: float = MASSIVE_SIZE, ratio: float = MASSIVE_RATIO
 ) -> Bool[Tensor, "*batch pos d"]:
     """Which entries are massive: larger than `absolute` in size, and at least `ratio` times the median of their state.
 

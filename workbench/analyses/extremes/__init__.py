@@ -1,0 +1,1 @@
+"""Extreme tokens: attention sinks, drained values, massive activations, and heads that only act on some texts."""
