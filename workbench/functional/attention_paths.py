@@ -73,7 +73,7 @@ def path_outputs(
     exact = sum(counts[k] for k in wanted) <= most
     if not exact and n_samples < 1:
         raise BadInput(f"At least one path of each length is drawn, not {n_samples}.")
-    paths = _all_paths(n_layers, n_heads, wanted) if exact else sample_paths(n_layers, n_heads, wanted, n_samples, seed)
+    paths = all_paths(n_layers, n_heads, wanted) if exact else sample_paths(n_layers, n_heads, wanted, n_samples, seed)
     paths = paths.to(states.device)
     outputs = states.expand(len(paths), *states.shape)
     for layer in range(n_layers):
@@ -131,7 +131,8 @@ def path_length_sums(
     return sums
 
 
-def _all_paths(n_layers: int, n_heads: int, lengths: Sequence[int]) -> Int[Tensor, "path layer"]:
+def all_paths(n_layers: int, n_heads: int, lengths: Sequence[int]) -> Int[Tensor, "path layer"]:
+    """Every path of the lengths asked for, length by length: 0 is past the heads of a layer, h + 1 through head h."""
     found = [
         [dict(zip(layers, heads, strict=True)).get(layer, 0) for layer in range(n_layers)]
         for length in lengths
