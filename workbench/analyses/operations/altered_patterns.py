@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench import progress
+from workbench.analyses.attribution.target import answers_of
 from workbench.analyses.circuits.patch_runs import Base, changed_answers
 from workbench.hooks import Edit, editing, reading
 
@@ -50,42 +51,42 @@ def entries_that_count(
     return Entries(places=places, weight=patterns[at], largest=patterns.amax(-1)[at[:-1]])
 
 
-def most_promising(base: Base, entries: Entries, most: int) -> Entries:
-    """The entries whose gradients promise the largest falls, in their own order; one backward pass."""
+def most_promising(base: Base, entries: Entries, most: int, *, raised: bool) -> Entries:
+    """The entries whose gradients promise the largest falls, in their own order; one backward pass.
+
+    With `raised`, also what their row's largest in their place promises.
+    """
     if len(entries) <= most:
         return entries
     sites = base.model.attention_sites(None, "pattern")
     with torch.enable_grad(), reading(base.model, sites, gradients=True) as values:
-        output = base.model.module(**base.batch)
-        logits = output if isinstance(output, Tensor) else output.logits
+        logits = answers_of(base.model.module(**base.batch))
         slopes = torch.autograd.grad(base.target.of(logits).sum(), [values[site] for site in sites], allow_unused=True)
-    each = [
-        torch.zeros_like(values[site]) if slope is None else slope for site, slope in zip(sites, slopes, strict=True)
-    ]
+    shape = values[sites[0]]
+    each = [torch.zeros_like(shape) if slope is None else slope for slope in slopes]
     slope = torch.cat(each)[tuple(entries.places.T)].to(entries.weight)
-    promised = torch.maximum(slope * entries.weight, -slope * (entries.largest - entries.weight))
+    promised = slope * entries.weight
+    if raised:
+        promised = torch.maximum(promised, -slope * (entries.largest - entries.weight))
     return entries[promised.argsort(descending=True, stable=True)[:most].sort().values]
 
 
-def falls(base: Base, entries: Entries, unaltered: float) -> Float[Tensor, "entry 2"]:
-    """How far the target falls with each entry at zero, and at its row's largest; two runs an entry, in batches.
+def falls(base: Base, entries: Entries, unaltered: float, *, raised: bool) -> Float[Tensor, "entry"]:
+    """How far the target falls with each entry at zero, or raised to its row's largest; a run an entry, in batches.
 
     Runs begin at the entry's own layer. Rows are not made to sum to one again.
     """
-    found = entries.weight.new_zeros(len(entries), 2, dtype=torch.float32)
+    found = entries.weight.new_zeros(len(entries), dtype=torch.float32)
     jobs: list[tuple[int, Tensor]] = []
     for layer in torch.unique(entries.places[:, 0]).tolist():
         rows = (entries.places[:, 0] == layer).nonzero().flatten()
-        twice = torch.cat([rows, rows + len(entries)])  # the second half is raised
-        jobs += [(layer, part) for part in twice.split(base.rows_at_once)]
+        jobs += [(layer, part) for part in rows.split(base.rows_at_once)]
     sites = base.model.attention_sites(None, "pattern")
-    for layer, part in progress.track(jobs, label="operations"):
-        raised, rows = part >= len(entries), part % len(entries)
+    for layer, rows in progress.track(jobs, label="operations"):
         here = entries[rows]
-        values = torch.where(raised, here.largest, torch.zeros_like(here.largest))
-        edit = _one_each(here.places[:, 1:], values)
-        answers = changed_answers(base, layer, len(rows), {sites[layer]: edit})
-        found[rows, raised.long()] = unaltered - base.target.of(answers).to(found)
+        values = here.largest if raised else torch.zeros_like(here.largest)
+        answers = changed_answers(base, layer, len(rows), {sites[layer]: _one_each(here.places[:, 1:], values)})
+        found[rows] = unaltered - base.target.of(answers).to(found)
     return found
 
 

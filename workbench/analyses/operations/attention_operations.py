@@ -47,15 +47,16 @@ def attention_operations(
     kappa: Annotated[float, Within(0.0, 100.0), "Fall of the answer's logit above which an entry is important"] = 0.4,
     threshold: Annotated[float, Within(0.0, 100.0), "Change of a score above which it depends on a thing"] = 0.1,
     most: Annotated[int, Within(1, 1_000_000), "Entries changed at most, by what gradients promise"] = 1000,
+    raised: Annotated[bool, "Also look for entries that harm when they are raised to the largest of their row"] = False,
     replacement: Annotated[str | None, "Unused token put in others' places; none: the mask or unknown token"] = None,
 ) -> AttentionOperations:
     """Which single looks of heads an answer hangs on, and whether tokens, positions or reach make each of them.
 
-    First, each entry of each head's pattern is set to zero, and to the largest of its row (rows are not divided again);
-    it is an important operation if the answer's logit falls by more than `kappa`. Then each token is replaced, and each
+    First, each entry of each head's pattern is set to zero (with `raised`, also to the largest of its row; rows are not
+    divided again); it is an important operation if the answer's logit falls by more than `kappa`. Then each token is replaced, and each
     learned position emptied, while all patterns stay and neurons keep their slopes act(x) / x; an operation depends on
     what changes its score (scaled, before the softmax) by more than `threshold`, which is the paper's sqrt(d) / 10 of
-    query times key. Cost: two runs an entry, layers * heads * positions^2 of them at most; above `most` only of those
+    query times key. Cost: a run an entry, layers * heads * positions^2 of them at most; above `most` only of those
     whose gradients promise the largest falls, so that some may be missed. Then three runs a token and a position.
     Saparov et al. (2024), "Transformers Struggle to Learn to Search".
     """
@@ -69,10 +70,12 @@ def attention_operations(
     base, unaltered = base_of(model, batch, target), target.of(logits).item()
     marks = real(torch.arange(patterns.shape[-1], device=patterns.device), batch, model.main.side, dim=0)
     every = entries_that_count(base, patterns, marks)
-    tried = most_promising(base, every, most)
-    fall = falls(base, tried, unaltered)
-    important = fall.amax(-1) > kappa
+    tried = most_promising(base, every, most, raised=raised)
+    at_zero = falls(base, tried, unaltered, raised=False)
+    largest = falls(base, tried, unaltered, raised=True) if raised else torch.full_like(at_zero, -torch.inf)
+    important = torch.maximum(at_zero, largest) > kappa
     operations = tried.places[important]
+    high = largest[important] if raised else falls(base, tried[important], unaltered, raised=True)
     alone = without_others(base, patterns, operations)
     before = unperturbed(model, batch, operations)
     ids = batch[model.architecture.input_name][0, marks]
@@ -97,7 +100,8 @@ def attention_operations(
         query=torch.tensor([place[at] for at in operations[:, 2].tolist()], dtype=torch.long),
         key=torch.tensor([place[at] for at in operations[:, 3].tolist()], dtype=torch.long),
         weight=tried.weight[important].float().cpu(),
-        falls=fall[important].cpu(),
+        falls=torch.stack([at_zero[important], high], -1).cpu(),
+        raised=raised,
         token_changes=single.float().cpu(),
         everywhere_changes=everywhere.float().cpu(),
         position_changes=_by_positions(before, marks),

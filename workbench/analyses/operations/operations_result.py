@@ -56,6 +56,8 @@ class AttentionOperations(Result, kind="attention-operations"):
     """The attention."""
     falls: Float[Tensor, "operation 2"]
     """Of the target, with the entry at zero, and at the largest of its row; negative where it rises."""
+    raised: bool
+    """Whether entries are listed, too, that only the second is large for."""
     token_changes: Float[Tensor, "2 operation pos"]
     """Of the score (scaled, before the softmax) through the query and through the key, when the token is replaced."""
     everywhere_changes: Float[Tensor, "operation pos"]
@@ -74,8 +76,8 @@ class AttentionOperations(Result, kind="attention-operations"):
 
     @property
     def fall(self) -> Float[Tensor, "operation"]:
-        """The larger of the two falls."""
-        return self.falls.amax(-1)
+        """That at zero; with `raised` the larger of the two."""
+        return self.falls.amax(-1) if self.raised else self.falls[:, 0]
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
