@@ -1,4 +1,4 @@
-"""The plane in which a table of n ordered values turns at one frequency, and what random orders of it would show."""
+"""The plane in which a table of n ordered values turns at one frequency."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,7 @@ from torch import Tensor
 from workbench.errors import BadInput
 from workbench.functional.checks import need_finite, need_whole
 from workbench.functional.fourier_bases import fourier_basis
-from workbench.functional.spectra import DEAD, power_spectrum, real_values
-
-_AT_ONCE = 2**24  # numbers of a few random orders together
+from workbench.functional.spectra import DEAD, real_values
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,7 +28,7 @@ class FrequencyPlane:
 
 def frequency_plane(table: Real[Tensor, "value d"], frequency: int) -> FrequencyPlane:
     """Where each value lies in the plane spanned by the cos and sin of one frequency, and how far that is a circle."""
-    _need_table(table)
+    need_table(table)
     need_whole("frequency", frequency)
     n = table.shape[0]
     if not 1 <= frequency <= n // 2:
@@ -63,54 +61,14 @@ def detrended(table: Real[Tensor, "*batch value d"]) -> Float[Tensor, "*batch va
     return centred - steps[:, None] * torch.einsum("v,...vd->...d", steps, centred)[..., None, :]
 
 
-def shuffled_power(
-    table: Real[Tensor, "value d"], draws: int, *, seed: int, detrend: bool = False
-) -> Float[Tensor, "draw frequency"]:
-    """The power at each frequency of a table whose values stand in random order, once for each draw; centred.
-
-    What chance alone would show. On average every component but the constant has as much as any other.
-    """
-    _need_table(table)
-    need_whole("draws", draws)
-    if draws < 1:
-        raise BadInput(f"draws is a whole number of at least 1, not {draws}.")
-    generator = torch.Generator().manual_seed(seed)
-    table = _narrow(real_values(table))
-    orders = torch.rand(draws, len(table), generator=generator).argsort(-1).to(table.device)
-    found = []
-    for some in orders.split(max(1, _AT_ONCE // table.numel())):
-        shuffled = detrended(table[some]) if detrend else table[some]
-        found.append(power_spectrum(shuffled, dim=-2).sum(-1))
-    return torch.cat(found)
-
-
-def shuffled_shares(
-    table: Real[Tensor, "value d"], draws: int, *, seed: int, detrend: bool = False
-) -> Float[Tensor, "draw"]:
-    """The largest share of one frequency in a table whose values stand in random order, once for each draw.
-
-    A share above most of these belongs to the order. NaN where all values are alike.
-    """
-    power = shuffled_power(table, draws, seed=seed, detrend=detrend)
-    whole = power.sum(-1)
-    return power.amax(-1) / whole.masked_fill(whole < DEAD**2, torch.nan)
-
-
-def _narrow(table: Tensor) -> Tensor:
-    """A table of no more columns than rows with the same spectrum: distances between rows are all that counts."""
-    if table.shape[0] >= table.shape[1]:
-        return table
-    u, s, _ = torch.linalg.svd(table - table.mean(0), full_matrices=False)
-    return u * s
-
-
 def _direction(along: Tensor, whole: float) -> Tensor:
     """A unit vector; zero where there is next to nothing of it."""
     length = along.norm()
     return along / length if float(length) > max(DEAD, whole * torch.finfo(along.dtype).eps * 16) else along * 0
 
 
-def _need_table(table: Tensor) -> None:
+def need_table(table: Tensor) -> None:
+    """Refuse what has no order to speak of: fewer than three values, no columns, NaN or infinity."""
     if table.ndim != 2 or table.shape[0] < 3 or table.shape[1] < 1:
         raise BadInput(f"A table has the axes (value, d) and three values or more, not the shape {tuple(table.shape)}.")
     need_finite("values", table)

@@ -1,5 +1,6 @@
-"""How much of a table one frequency has and how round it is when the values stand in random order."""
+"""What chance alone shows of waves: the same values in random order, many times."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 from workbench.errors import BadInput
 from workbench.functional.checks import need_whole
 from workbench.functional.fourier_bases import fourier_basis
-from workbench.functional.frequency_planes import detrended, frequency_plane
-from workbench.functional.spectra import DEAD, real_values
+from workbench.functional.frequency_planes import detrended, frequency_plane, need_table
+from workbench.functional.spectra import DEAD, power_spectrum, real_values
 
 _AT_ONCE = 2**24  # numbers of a few random orders together
 
@@ -25,6 +26,30 @@ class ShuffledPlanes:
     """Smaller over larger length of its cos and sin part; NaN where the frequency has no power."""
 
 
+def shuffled_power(
+    table: Real[Tensor, "value d"], draws: int, *, seed: int, detrend: bool = False
+) -> Float[Tensor, "draw frequency"]:
+    """The power at each frequency of a table whose values stand in random order, once for each draw; centred.
+
+    What chance alone would show. On average every component but the constant has as much as any other.
+    """
+    need_table(table)
+    shuffled = _shuffled(_narrow(real_values(table)), draws, seed, detrend)
+    return torch.cat([power_spectrum(some, dim=-2).sum(-1) for some in shuffled])
+
+
+def shuffled_shares(
+    table: Real[Tensor, "value d"], draws: int, *, seed: int, detrend: bool = False
+) -> Float[Tensor, "draw"]:
+    """The largest share of one frequency in a table whose values stand in random order, once for each draw.
+
+    A share above most of these belongs to the order. NaN where all values are alike.
+    """
+    power = shuffled_power(table, draws, seed=seed, detrend=detrend)
+    whole = power.sum(-1)
+    return power.amax(-1) / whole.masked_fill(whole < DEAD**2, torch.nan)
+
+
 def shuffled_planes(
     table: Real[Tensor, "value d"], frequency: int, draws: int, *, seed: int, detrend: bool = False
 ) -> ShuffledPlanes:
@@ -34,17 +59,10 @@ def shuffled_planes(
     news where it is rounder than most of these and has a larger share.
     """
     frequency_plane(table, frequency)  # refuses what has no plane
-    need_whole("draws", draws)
-    if draws < 1:
-        raise BadInput(f"draws is a whole number of at least 1, not {draws}.")
     table = real_values(table)
-    n = len(table)
-    rows = fourier_basis(n, table.dtype, table.device).rows([frequency])  # (cos and sin, value)
-    orders = torch.rand(draws, n, generator=torch.Generator().manual_seed(seed)).argsort(-1).to(table.device)
-    centred = table - table.mean(0)
+    rows = fourier_basis(len(table), table.dtype, table.device).rows([frequency])  # (cos and sin, value)
     found = []
-    for some in orders.split(max(1, _AT_ONCE // table.numel())):
-        shuffled = detrended(centred[some]) if detrend else centred[some]
+    for shuffled in _shuffled(table - table.mean(0), draws, seed, detrend):
         waves = torch.einsum("wv,...vd->...wd", rows, shuffled)
         lengths = torch.linalg.svdvals(waves)
         larger = lengths[:, 0]
@@ -54,3 +72,22 @@ def shuffled_planes(
         found.append(torch.stack([share, smaller / larger.masked_fill(larger < DEAD, torch.nan)]))
     share, roundness = torch.cat(found, dim=1)
     return ShuffledPlanes(share=share, roundness=roundness)
+
+
+def _shuffled(table: Tensor, draws: int, seed: int, detrend: bool) -> Iterator[Tensor]:
+    """The table (some draws, value, d) in random orders, a few at a time."""
+    need_whole("draws", draws)
+    if draws < 1:
+        raise BadInput(f"draws is a whole number of at least 1, not {draws}.")
+    generator = torch.Generator().manual_seed(seed)
+    orders = torch.rand(draws, len(table), generator=generator).argsort(-1).to(table.device)
+    for some in orders.split(max(1, _AT_ONCE // table.numel())):
+        yield detrended(table[some]) if detrend else table[some]
+
+
+def _narrow(table: Tensor) -> Tensor:
+    """A table of no more columns than rows with the same spectrum: distances between rows are all that counts."""
+    if table.shape[0] >= table.shape[1]:
+        return table
+    u, s, _ = torch.linalg.svd(table - table.mean(0), full_matrices=False)
+    return u * s
