@@ -1,7 +1,7 @@
 """The result of holding a predictor against algorithms."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -82,15 +82,12 @@ class AlgorithmComparison(Result, kind="algorithm-comparison"):
         """One measure for each algorithm, with intervals over problems; the closest named in the title."""
         self._values(measure)
         frame = self.to_frame()
-        rows: pd.DataFrame = frame[frame["measure"] == measure].rename(
-            columns={"value": MEASURES.get(measure, measure)}
-        )
-        title = "squared error" if measure == "loss" else f"closest: {self.closest(measure)}"
-        figure = plots.bars(rows, x="algorithm", y=str(rows.columns[2]), title=title)
-        value = rows.iloc[:, 2]
-        return figure.update_traces(
-            error_y={"type": "data", "array": rows["high"] - value, "arrayminus": value - rows["low"]}
-        )
+        rows: Any = frame[frame["measure"] == measure]
+        length, value = MEASURES.get(measure, "mean squared error"), rows["value"]
+        title = "Errors" if measure == "loss" else f"Closest: {self.closest(measure)}"
+        figure = plots.bars(rows.assign(**{length: value}), x="algorithm", y=length, title=title)
+        ends = {"array": rows["high"] - value, "arrayminus": value - rows["low"]}
+        return figure.update_traces(error_y={"type": "data", **ends})
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
         """The closest algorithm by each measure, and whether the next is further beyond the chance of the problems."""
