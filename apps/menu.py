@@ -26,6 +26,7 @@ OWN = {
     "patching": ("Patching lab", ":material/swap_horiz:"),
     "circuit": ("Circuit", ":material/polyline:"),
     "fourier": ("Fourier", ":material/graphic_eq:"),
+    "studies": ("Studies", ":material/science:"),
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
 
@@ -62,6 +63,7 @@ OPTIONS = {
         | {"pair", "operation", "train", "paired", "over", "layer", "show", "neurons", "score", "pruned"}
         | {"step", "picture", "trained"}
     ),
+    "studies": frozenset({"study", "show", "figure", "table"}),
 }
 """What the address of such a page may say beside the model and the prompt."""
 
@@ -76,8 +78,9 @@ def run() -> None:
         for name, entry in index().analyses.items()
     }
     st.session_state["state:menu"] = {**analyses, **menu}
-    start, *look = menu.values()
-    chosen = st.navigation({"": [start], "Look inside": look, "All analyses": list(analyses.values())}, expanded=True)
+    look = [page for name, page in menu.items() if name not in ("start", "studies")]
+    sections = {"": [menu["start"]], "Look inside": look, "Case studies": [menu["studies"]]}
+    chosen = st.navigation({**sections, "All analyses": list(analyses.values())}, expanded=True)
     name = chosen.url_path or "start"
     state.begin(name, OPTIONS.get(name))
     chosen.run()
