@@ -77,6 +77,8 @@ def test_predictions_are_counts(n, backoff):
         counted = Counter(tokens[key] for key in followers(tokens, query, order))
         expected = [counted[value] / max(1, counted.total()) for value in range(4)]
         assert found[query].tolist() == pytest.approx(expected)
+    last = functional.ngram_predictions(TEXT, n, values=4, backoff=backoff, at=-1)
+    torch.testing.assert_close(last, found[-1:])
 
 
 def test_a_batch_is_as_each_text_alone():

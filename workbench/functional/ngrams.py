@@ -52,21 +52,22 @@ def ngram_attention(
 
 
 def ngram_predictions(
-    tokens: Int[Tensor, "*batch pos"], n: int, *, values: int, backoff: bool = True
-) -> Float[Tensor, "*batch pos value"]:
-    """The next token's distribution at each position, by what followed the last n - 1 tokens so far.
+    tokens: Int[Tensor, "*batch pos"], n: int, *, values: int, backoff: bool = True, at: int | None = None
+) -> Float[Tensor, "*batch query value"]:
+    """The next token's distribution at each position (or `at` one), by what followed the last n - 1 tokens so far.
 
     Counts, without smoothing; tokens are numbers below `values`. Where those n - 1 tokens have not stood there before,
     it is that of n - 1 (`backoff`), at last of n = 1, the share of each token so far; without backoff it is all 0.
     """
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < values:
         raise BadInput(f"Tokens are numbers from 0 to below values = {values}; these reach {int(tokens.max())}.")
-    followers = torch.nn.functional.one_hot(tokens.long(), values).float()
-    found = ngram_pattern(tokens, n) @ followers
+    asked = slice(None) if at is None else [at]
+    matches = ngram_matches(tokens, n)[..., asked, :].float()
+    counts = matches.sum(-1, keepdim=True)
+    found = (matches / counts.clamp(min=1)) @ torch.nn.functional.one_hot(tokens.long(), values).float()
     if not backoff or n == 1:
         return found
-    lower = ngram_predictions(tokens, n - 1, values=values)
-    return torch.where(ngram_matches(tokens, n).any(-1, keepdim=True), found, lower)
+    return torch.where(counts > 0, found, ngram_predictions(tokens, n - 1, values=values, at=at))
 
 
 def total_variation(p: Float[Tensor, "*batch value"], q: Float[Tensor, "*batch value"]) -> Float[Tensor, "*batch"]:
