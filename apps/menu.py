@@ -26,6 +26,7 @@ OWN = {
     "patching": ("Patching lab", ":material/swap_horiz:"),
     "circuit": ("Circuit", ":material/polyline:"),
     "fourier": ("Fourier", ":material/graphic_eq:"),
+    "sinks": ("Sinks and massive activations", ":material/vertical_align_bottom:"),
     "studies": ("Studies", ":material/science:"),
 }
 """Pages of their own: module in `apps.screens`, title, icon."""
@@ -62,6 +63,10 @@ OPTIONS = {
         | {"task", "remove", "cut", "examples", "draws", "each", "everywhere", "anyway", "measure", "filtered"}
         | {"pair", "operation", "train", "paired", "over", "layer", "show", "neurons", "score", "pruned"}
         | {"step", "picture", "trained"}
+    ),
+    "sinks": frozenset(
+        {"tab", "over", "layer", "set", "attention", "start", "position", "threshold", "locked"}
+        | {"texts", "other", "also", "ran", "trained", "step", "picture"}
     ),
     "studies": frozenset({"study", "show", "figure", "table"}),
 }
