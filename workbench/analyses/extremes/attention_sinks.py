@@ -1,7 +1,7 @@
 """Attention sinks: which keys draw attention whatever is asked, how drained their values and how long their states."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -127,8 +127,8 @@ class AttentionSinks(Result, kind="attention-sinks"):
             ratio=self.state_ratio.flatten().tolist(),
         )
 
-    def figure(self, of: Literal["mass", "values", "states"] = "mass") -> "go.Figure":
-        """The key's mass in all heads; the ratio of its value in all kv heads; or how long all states are."""
+    def figure(self, of: str = "mass") -> "go.Figure":
+        """Of "mass", the key's in all heads; of "values", its ratio in all kv heads; of "states", how long all are."""
         token = f"token {self.position}"
         if of == "mass":
             hover = ("strongest_token", "strongest_mass", "value_ratio")
@@ -145,8 +145,7 @@ class AttentionSinks(Result, kind="attention-sinks"):
             )
         if of != "states":
             raise BadInput(f"A figure is of 'mass', 'values' or 'states', not {of!r}.")
-        frame = self.states_frame()
-        frame = frame.assign(**{"log10 of ratio": torch.as_tensor(frame["ratio"].to_numpy()).log10().tolist()})
+        frame = self.states_frame().assign(**{"log10 of ratio": self.state_ratio.log10().flatten().tolist()})
         return plots.heatmap(
             frame, x="key", y="state", value="log10 of ratio", x_labels="token", hover=("norm", "ratio"), center=0.0,
             title="Length of the stream at each token, beside the median of the others",

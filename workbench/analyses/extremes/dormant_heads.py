@@ -140,7 +140,7 @@ def dormant_heads(
     return DormantHeads(
         sink=sink,
         norm=norm,
-        heads=torch.tensor(chosen).reshape(-1, 2),
+        heads=torch.tensor(chosen, dtype=torch.long).reshape(-1, 2),
         zero=torch.stack([getattr(run, measure)[0] for run in runs]),
         parked=torch.stack([getattr(run, measure)[1] for run in runs]),
         measure=measure,

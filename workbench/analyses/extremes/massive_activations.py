@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -163,8 +163,8 @@ class MassiveActivations(Result, kind="massive-activations"):
         ]
         return pd.DataFrame(rows)
 
-    def figure(self, of: Literal["layers", "picture"] = "layers", layer: int | None = None) -> "go.Figure":
-        """The largest three and the median, layer by layer; or a layer's numbers, tokens by dimensions."""
+    def figure(self, of: str = "layers", layer: int | None = None) -> "go.Figure":
+        """Of "layers", the largest three and the median; of "picture", a layer's numbers, tokens by dimensions."""
         if of == "layers":
             over = f", mean of {len(self.text_value)} texts" if self.texts else ""
             title = f"Largest numbers of the stream and their median{over}"

@@ -16,7 +16,7 @@ from workbench.analyses.one_prompt import precise, real
 from workbench.hooks import Edit, editing, reading
 from workbench.models.lens_model import LensModel
 
-Change = tuple[Int[Tensor, "changed 2"], Float[Tensor, "changed"]]
+Change = tuple[Int[Tensor, "_ 2"], Float[Tensor, "_"]]
 """Coordinates (position, dimension), and what is put there."""
 UNALTERED = "unaltered"
 
