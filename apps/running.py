@@ -11,7 +11,7 @@ import streamlit as st
 from apps.files import NotOpened, offer
 from apps.text import plain
 from workbench.errors import Stopped, WorkbenchError
-from workbench.progress import reporting
+from workbench.progress import Pace, reporting
 
 Value = TypeVar("Value")
 PATIENCE = 0.7  # seconds before a bar is shown; what is faster would only flicker
@@ -48,15 +48,15 @@ def progress(label: str, job: str) -> Iterator[None]:
         raise Stopped(job)
     slot = st.empty()
     started = last = time.monotonic()
-    bar = None
+    bar, pace = None, Pace()
 
     def show(step: str, done: int, total: int | None) -> None:
         nonlocal bar, last
-        now = time.monotonic()
+        now, left = time.monotonic(), pace.left(step, done, total)
         if now - started < PATIENCE or now - last < _STEP:
             return
         last = now
-        text = plain(step or label)
+        text = plain(f"{step or label}, {left}" if left else step or label)
         if bar is None:
             with slot.container():
                 left, right = st.columns([6, 1], vertical_alignment="bottom")

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from workbench import Stopped
-from workbench.progress import report, reporting, track
+from workbench.progress import Pace, report, reporting, track
 
 
 def test_tracks_before_the_first_and_after_each():
@@ -48,3 +48,21 @@ def test_threads_do_not_hear_each_other():
         other.start()
         other.join()
     assert heard == []
+
+
+def test_the_time_left_is_that_of_the_pace_so_far():
+    now = 0.0
+    pace = Pace(clock=lambda: now)
+    assert pace.left("training", 100, 1000) == ""
+    now = 2.0
+    assert pace.left("training", 120, 1000) == ""  # too early to tell
+    now = 4.0
+    assert pace.left("training", 140, 1000) == "about 86 s left"  # 40 in 4 s, not 140; 860 are left
+    assert pace.left("training", 140, 100_000) == "about 3 h left"
+    now = 8.0
+    assert pace.left("training", 180, 2000) == "about 3 min left"
+    assert pace.left("training", 1000, 1000) == pace.left("training", 150, None) == ""
+    assert pace.left("another", 5, 10) == ""
+    now = 20.0
+    assert pace.left("another", 9, 10) == "about 3 s left"
+    assert pace.left("another", 1, 10) == ""  # begun again

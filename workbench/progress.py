@@ -3,6 +3,7 @@
 The listener is a context variable, so two people at once do not see each other's progress.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +13,8 @@ Item = TypeVar("Item")
 Listener = Callable[[str, int, int | None], None]
 """Called with (label, steps done, steps in all or None); may raise `Stopped` to end the work."""
 
+SURE = 3.0
+"""Seconds of work before it is said how long the rest takes."""
 _listener: ContextVar[Listener | None] = ContextVar("workbench_progress", default=None)
 
 
@@ -34,6 +37,29 @@ def track(iterable: Iterable[Item], *, total: int | None = None, label: str = ""
     for done, item in enumerate(iterable, start=1):
         yield item
         report(label, done, total)
+
+
+class Pace:
+    """How long the work that is being reported still takes, by how fast it went so far."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._label: str | None = None
+        self._since, self._first = 0.0, 0
+
+    def left(self, label: str, done: int, total: int | None) -> str:
+        """The time left in words, such as "about 3 min left"; "" in the first `SURE` seconds of a label."""
+        now = self._clock()
+        if label != self._label or done < self._first:
+            self._label, self._since, self._first = label, now, done
+        spent, made = now - self._since, done - self._first
+        if spent < SURE or not made or not total or done >= total:
+            return ""
+        seconds = spent / made * (total - done)
+        for size, unit in ((3600, "h"), (60, "min")):
+            if seconds >= 1.5 * size:
+                return f"about {seconds / size:.0f} {unit} left"
+        return f"about {max(seconds, 1):.0f} s left"
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def _shown(seen: Subject, params: dict[str, Any], asked: str) -> None:
         st.plotly_chart(changes_figure(frame, asked), theme="streamlit", key="sinks changes")
         st.caption(
             plain(
-                f"Random: as many numbers of the layer drawn {found.conditions.count('random: zero')} times. Next largest: as many that stand out "
+                f"Random: as many numbers of the layer drawn {draws} times. Next largest: as many that stand out "
                 f"next and were left out. The mean is over {found.calibration_texts} calibration texts."
             )
         )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workbench.progress import reporting
+from workbench.progress import Pace, reporting
 
 EVERY = 0.1
 """Seconds between redraws; faster cannot be read and slows short steps down."""
@@ -17,16 +17,16 @@ def shown() -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    last = 0.0
+    last, pace = 0.0, Pace()
 
     def draw(label: str, done: int, total: int | None) -> None:
         nonlocal last
-        now = time.monotonic()
+        now, left = time.monotonic(), pace.left(label, done, total)
         if now - last < EVERY:
             return
         last = now
         many = f"{done}/{total} {done / total:4.0%}" if total else f"{done}"
-        sys.stderr.write(f"\r\x1b[K{label[:60]} {many}")
+        sys.stderr.write(f"\r\x1b[K{label[:60]} {many} {left}".rstrip())
         sys.stderr.flush()
 
     try:
