@@ -23,6 +23,8 @@ BySeed = dict[str, dict[int, float]]
 
 FOLDER = studies.study("addition_pretrained").folder
 FILTERED = ("waves", "scratch")
+PRETRAINED = ("sums.", "first_digits.", "digits.", "letters.", "days.", "months.", "words.", "filtered.")
+"""Beginnings of the quantities that the pretrained model is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +45,20 @@ class Config:
 def run(config: Config) -> studies.Findings:
     """Accuracies, filters and spectra of the models in miniature, then those of the pretrained model."""
     numbers, tables, figures = miniature(config)
-    for more in pretrained(config):
-        numbers, tables = numbers | more[0], tables | more[1]
+    skipped: dict[str, str] = {}
+    try:
+        for more in pretrained(config):
+            numbers, tables = numbers | more[0], tables | more[1]
+    except workbench.Unavailable as error:
+        skipped = dict.fromkeys(PRETRAINED, str(error))
     history = retrained(config) if config.train else pd.read_json(FOLDER / "training.json")
     if config.train:
         numbers |= retrained_numbers(history)
-    figures = {
-        "Who learns to add": rescue_pictures.learning_figure(history),
-        **figures,
-        "Waves in a pretrained embedding": rescue_pictures.spectrum_figure(tables["Spectra of a pretrained model"]),
-    }
-    return studies.Findings(numbers=numbers, tables=tables, figures=figures)
+    figures = {"Who learns to add": rescue_pictures.learning_figure(history), **figures}
+    if not skipped:
+        spectra = tables["Spectra of a pretrained model"]
+        figures |= {"Waves in a pretrained embedding": rescue_pictures.spectrum_figure(spectra)}
+    return studies.Findings(numbers=numbers, tables=tables, figures=figures, skipped=skipped)
 
 
 # ---- in miniature ----------------------------------------------------------------------------------------------------

@@ -51,8 +51,13 @@ def run(config: Config) -> studies.Findings:
     numbers: dict[str, float | Mapping[int, float]] = {}
     heads: list[Table] = []
     curves: list[Table] = []
+    skipped: dict[str, str] = {}
     for short in config.models:
-        model = workbench.load(MODELS[short])
+        try:
+            model = workbench.load(MODELS[short])
+        except workbench.Unavailable as error:
+            skipped |= dict.fromkeys((f"{short}.", f"untrained_{short}."), str(error))
+            continue
         corpus = read_from[model.reads]
         numbers[f"{short}.inputs"] = float(len(corpus))
         reading = read(model, corpus)
@@ -74,6 +79,8 @@ def run(config: Config) -> studies.Findings:
             )
             numbers |= found_beside(topics, "topic", "minilm.example_topic", fresh)
             heads.append(topics.assign(model=f"{short}, built-in topics", weights="trained", seed=-1))
+    if not heads:
+        return studies.Findings(numbers={}, skipped=skipped)
     table: Table = pd.concat(heads, ignore_index=True)
     shuffled = [name for name in table if ", permuted" in str(name)]
     return studies.Findings(
@@ -87,6 +94,7 @@ def run(config: Config) -> studies.Findings:
             ),
         },
         figures=figures(table, curves),
+        skipped=skipped,
     )
 
 

@@ -68,7 +68,10 @@ LONG = {"prompts": 128, "examples": 32, "patched": 10, "top": 100, "random": 200
 def run(config: Config) -> studies.Findings:
     """Answers, heads, edges, patching and routes of the model, and what a model with random weights gives."""
     n = config.counts
-    model = workbench.load(config.model)
+    try:
+        model = workbench.load(config.model)
+    except workbench.Unavailable as error:
+        return studies.Findings(numbers={}, skipped={"": str(error)})
     fresh = untrained(model, config.seed)
     task = drawn(model, n["prompts"], config.seed)
     few = task.first(n["examples"])

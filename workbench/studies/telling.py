@@ -46,7 +46,7 @@ def summary(verdicts: Iterable[Verdict]) -> str:
         return f"None of the {left} claims was measured."
     words = [f"{held} of the {len(outcomes) - left} claims measured here {'holds' if held == 1 else 'hold'}"]
     words += [f"{n} {verbs[n > 1]}" for outcome, verbs in _VERBS.items() if (n := outcomes.count(outcome))]
-    rest = f"; {left} {'was' if left == 1 else 'were'} not measured in this form" if left else ""
+    rest = f"; {left} {'was' if left == 1 else 'were'} not measured here" if left else ""
     return f"{', '.join(words)}{rest}."
 
 
