@@ -30,17 +30,18 @@ def name_said(name: str) -> str:
 
 def one(study: "Study") -> None:
     """Draw everything of one study."""
-    _links(study)
     found = _found(study)
     _run_row(study, found)
     _reproduce(study)
     if found is None:
+        _links(study)
         st.html(claims_table(study.claims, (), dark=is_dark()))
         return
     st.html(counts(found.verdicts, dark=is_dark()))
     st.caption(plain(told(found)))
     if studies.changed_since(found):
         st.warning("The study has been changed since: press Reproduce again to see what it finds now.")
+    _links(study)
     shown = state.linked(
         st.segmented_control,
         "Show",
@@ -112,7 +113,7 @@ def _job(name: str) -> str:
 def _reproduce(study: "Study") -> None:
     """Run it where that was asked for. A click elsewhere ends the run, and what was found before is as it was."""
     name = study.name
-    if st.session_state.get(_ENDED) == name:
+    if st.session_state.pop(_ENDED, "") == name:
         st.info("Stopped. What was found before is as it was.")
     if st.session_state.get(_RUNNING) != name:
         return
