@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-VERTICES = tuple("abcdefghijkl")
-"""Names; a vertex's number is its token. A problem has at most nine, so that some are always unused."""
+VERTICES = tuple("abcdefghij")
+"""Names; a vertex's number is its token. A problem has at most nine, so that one is always unused."""
 FILL, EDGE, QUERY, PATH = range(len(VERTICES), len(VERTICES) + 4)
 WORDS = (*VERTICES, ".", ">", "?", "=")
 MOST_EDGES = 8

@@ -26,14 +26,14 @@ class TrainConfig:
     kind: Distribution = "balanced"
     n_layers: int = 3
     seed: int = 0
-    steps: int = 5000
-    batch: int = 128
-    lr: float = 1e-3
+    steps: int = 8000
+    batch: int = 64
+    lr: float = 2e-3
     weight_decay: float = 0.1
     warmup: int = 100
-    measured: int = 500
+    measured: int = 300
     """Problems of each look-ahead that the history is measured on."""
-    measure_every: int = 100
+    measure_every: int = 200
 
 
 SETTINGS = {

@@ -19,7 +19,8 @@ def look_ahead(edges: Iterable[Sequence[int]], start: int, goal: int) -> int:
     """
     children: dict[int, set[int]] = {}
     for parent, child in edges:
-        children.setdefault(parent, set()).add(child)
+        if child != start:  # a way that comes back is no way out
+            children.setdefault(parent, set()).add(child)
     ways = {way: _within(children, way) for way in children.get(start, ())}
     right = {way for way, reached in ways.items() if goal in reached}
     if start == goal or not right:
@@ -49,8 +50,8 @@ def reach_by_merging(
     within 2^l edges. Entry 0 of the result is what is known before any layer. Cost: layers * vertex^3.
     Saparov et al. (2024), Transformers Struggle to Learn to Search.
     """
-    if layers < 0 or adjacent.shape[-1] != adjacent.shape[-2]:
-        raise BadInput(f"Merging takes a square matrix and 0 or more layers, not {tuple(adjacent.shape)} and {layers}.")
+    if layers < 0:
+        raise BadInput(f"Sets are merged in 0 or more layers, not {layers}.")
     known = adjacent | torch.eye(adjacent.shape[-1], dtype=torch.bool, device=adjacent.device)
     sets = [known]
     for _ in range(layers):

@@ -52,9 +52,10 @@ def entries_that_count(
 
 
 def most_promising(base: Base, entries: Entries, most: int, *, raised: bool) -> Entries:
-    """The entries whose gradients promise the largest falls, in their own order; one backward pass.
+    """The entries whose gradients promise the largest falls, and those of the largest weights, in turn.
 
-    With `raised`, also what their row's largest in their place promises.
+    Gradients say nothing of what hangs on a softmax that is all but decided. With `raised`, also what the row's largest
+    in an entry's place promises. One backward pass.
     """
     if len(entries) <= most:
         return entries
@@ -68,7 +69,13 @@ def most_promising(base: Base, entries: Entries, most: int, *, raised: bool) -> 
     promised = slope * entries.weight
     if raised:
         promised = torch.maximum(promised, -slope * (entries.largest - entries.weight))
-    return entries[promised.argsort(descending=True, stable=True)[:most].sort().values]
+    place = torch.minimum(_rank(promised), _rank(entries.weight))
+    return entries[place.argsort(stable=True)[:most].sort().values]
+
+
+def _rank(values: Float[Tensor, "entry"]) -> Int[Tensor, "entry"]:
+    """0 for the largest."""
+    return values.argsort(descending=True, stable=True).argsort()
 
 
 def falls(base: Base, entries: Entries, unaltered: float, *, raised: bool) -> Float[Tensor, "entry"]:

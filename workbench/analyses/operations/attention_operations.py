@@ -33,7 +33,7 @@ from workbench.registry import Prompt, Within, analysis
 
 @analysis(
     "attention-operations",
-    needs={"text", "pattern", "qk", "resid", "logits", "decomposition", "one-stack", "gradients"},
+    needs={"text", "pattern", "qk", "resid", "logits", "one-stack", "gradients"},
     title="Attention operations",
 )
 @torch.no_grad()
@@ -46,18 +46,19 @@ def attention_operations(
     position: ReadAt = None,
     kappa: Annotated[float, Within(0.0, 100.0), "Fall of the answer's logit above which an entry is important"] = 0.4,
     threshold: Annotated[float, Within(0.0, 100.0), "Change of a score above which it depends on a thing"] = 0.1,
-    most: Annotated[int, Within(1, 1_000_000), "Entries changed at most, by what gradients promise"] = 1000,
+    most: Annotated[int, Within(1, 1_000_000), "Entries changed at most, by gradient and by weight"] = 1000,
     raised: Annotated[bool, "Also look for entries that harm when they are raised to the largest of their row"] = False,
     replacement: Annotated[str | None, "Unused token put in others' places; none: the mask or unknown token"] = None,
 ) -> AttentionOperations:
     """Which single looks of heads an answer hangs on, and whether tokens, positions or reach make each of them.
 
-    First, each entry of each head's pattern is set to zero (with `raised`, also to the largest of its row; rows are not
-    divided again); it is an important operation if the answer's logit falls by more than `kappa`. Then each token is replaced, and each
-    learned position emptied, while all patterns stay and neurons keep their slopes act(x) / x; an operation depends on
-    what changes its score (scaled, before the softmax) by more than `threshold`, which is the paper's sqrt(d) / 10 of
-    query times key. Cost: a run an entry, layers * heads * positions^2 of them at most; above `most` only of those
-    whose gradients promise the largest falls, so that some may be missed. Then three runs a token and a position.
+    First, each entry of each head's pattern is set to zero; it is an important operation if the answer's logit falls by
+    more than `kappa`. With `raised` it is also set to the largest of its row. Rows are not divided again. Then each
+    token is replaced, and each learned position emptied, while all patterns stay and neurons keep their slopes
+    act(x) / x; an operation depends on what changes its score (scaled, before the softmax) by more than `threshold`,
+    which is the paper's sqrt(d) / 10 of query times key. Cost: a run an entry, layers * heads * positions^2 of them at
+    most; above `most` only of those with the largest weights, or whose gradients promise the largest falls: some may be
+    missed then. Then three runs a token and a position.
     Saparov et al. (2024), "Transformers Struggle to Learn to Search".
     """
     batch = one_prompt(model, prompt)
