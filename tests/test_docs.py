@@ -54,6 +54,8 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/joint_qk.md",
         "docs/tasks.md",
         "docs/fourier.md",
+        "docs/sinks.md",
+        "docs/training.md",
     ],
 )
 def test_every_link_of_a_document_leads_somewhere(document):
@@ -196,3 +198,28 @@ def test_the_document_on_fourier_features_runs_and_names_what_there_is():
     assert all(f"`{name}`" in text for name in names())
     named = set(re.findall(r"workbench\.(\w+)\(", text))
     assert named <= {*dir(workbench)} | {"load", "variable"}
+
+
+def test_the_document_on_training_runs_and_its_checkpoints_open(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "training.md").read_text()
+    scope: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code, scope)
+    losses = [row["loss"] for row in scope["done"].history]
+    assert [row["step"] for row in scope["done"].history] == [0, 10, 20, 30] and losses[-1] < losses[0]
+    kept = {path.name for path in Path("repeats").glob("checkpoint-*")}
+    assert kept == {f"checkpoint-{step}" for step in (0, 10, 20, 30)}
+    assert set(re.findall(r"`training\.(\w+)\(", text)) <= set(workbench.training.__all__)
+
+
+def test_the_document_on_sinks_runs_and_names_what_there_is():
+    text = (ROOT / "docs" / "sinks.md").read_text()
+    scope: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code.replace("smollm2-135m", "micro"), scope)
+    assert len(scope["sinks"].to_frame()) and len(scope["heads"].heads) == 1
+    assert len(scope["massive"].text_median) == 2 and scope["changed"].conditions[0] == "unaltered"
+    named = set(re.findall(r"workbench\.(\w+)\(", text))
+    assert named <= {*dir(workbench)}
+    assert {"sink_mass", "norm_ratio", "is_massive", "softmax_with_bias"} <= {*dir(workbench.functional)}

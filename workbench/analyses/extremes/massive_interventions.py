@@ -137,7 +137,7 @@ def massive_interventions(
     ratio: MassiveRatio = functional.MASSIVE_RATIO,
     seed: Annotated[Seed, "Seed of random controls, and of which texts are drawn"] = 0,
 ) -> MassiveInterventions:
-    """What happens to the loss and the sinks when massive activations are set to zero, to their mean, or left alone.
+    """What becomes of loss and sinks when massive activations are set to zero or to their mean, beside other numbers.
 
     At one layer, the massive coordinates of each input are set to 0 ("zero"), or to their mean over calibration texts
     ("mean": for the first token the mean there, for later ones the mean of what is massive in that dimension at later
