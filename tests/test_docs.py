@@ -54,6 +54,7 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/joint_qk.md",
         "docs/tasks.md",
         "docs/fourier.md",
+        "docs/case_studies.md",
         "docs/sinks.md",
         "docs/training.md",
     ],
