@@ -54,6 +54,7 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/joint_qk.md",
         "docs/tasks.md",
         "docs/fourier.md",
+        "docs/in_context.md",
         "docs/case_studies.md",
         "docs/sinks.md",
         "docs/training.md",
@@ -224,3 +225,16 @@ def test_the_document_on_sinks_runs_and_names_what_there_is():
     named = set(re.findall(r"workbench\.(\w+)\(", text))
     assert named <= {*dir(workbench)}
     assert {"sink_mass", "norm_ratio", "is_massive", "softmax_with_bias"} <= {*dir(workbench.functional)}
+
+
+def test_the_document_on_in_context_algorithms_runs_and_names_what_there_is():
+    text = (ROOT / "docs" / "in_context.md").read_text()
+    first, second, third = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    scope: dict = {}
+    exec(first, scope)
+    assert scope["found"].closest() == "ridge" and scope["found"].lead().low > 0
+    exec(second, scope)
+    exec(third, scope)
+    assert list(scope["found"].summary_frame()["predictor"]) == ["uniform", "unigram", "bigram", "trigram"]
+    for name in ("preconditioned_descent", "bayes_posterior", "best_step_size", "nearest_labels"):
+        assert f"`{name}`" in text and name in dir(workbench.functional)
