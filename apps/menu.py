@@ -14,6 +14,7 @@ OWN = {
     "start": ("Start", ":material/home:"),
     "overview": ("Attention overview", ":material/grid_view:"),
     "head": ("Head", ":material/center_focus_strong:"),
+    "heads": ("Heads", ":material/leaderboard:"),
     "lens": ("Logit lens", ":material/layers:"),
     "attribution": ("Residual and attribution", ":material/stacked_bar_chart:"),
     "tokens": ("Token attribution", ":material/table_chart:"),
@@ -26,6 +27,7 @@ OWN = {
     "patching": ("Patching lab", ":material/swap_horiz:"),
     "circuit": ("Circuit", ":material/polyline:"),
     "fourier": ("Fourier", ":material/graphic_eq:"),
+    "collapse": ("Collapse", ":material/compress:"),
     "sinks": ("Sinks and massive activations", ":material/vertical_align_bottom:"),
     "studies": ("Studies", ":material/science:"),
 }
@@ -35,6 +37,10 @@ OPTIONS = {
     "start": frozenset[str](),
     "overview": frozenset({"attention", "sort", "lowest", "locked"}),
     "head": frozenset({"attention", "layer", "head", "query", "key", "upper", "first", "whole", "from", "pictures"}),
+    "heads": frozenset(
+        {"period", "repeats", "remove", "class", "score", "sort", "lowest", "locked", "trained", "step"}
+        | {"over_induction", "over_previous_token", "over_duplicate_token", "over_self", "over_sink", "over_copying"}
+    ),
     "lens": frozenset({"token", "colour", "top_k", "from", "cell"}),
     "attribution": frozenset({"token", "position", "heads", "show"}),
     "tokens": frozenset(
@@ -64,6 +70,7 @@ OPTIONS = {
         | {"pair", "operation", "train", "paired", "over", "layer", "show", "neurons", "score", "pruned"}
         | {"step", "picture", "trained"}
     ),
+    "collapse": frozenset({"measure", "attention", "norm", "skip", "token"}),
     "sinks": frozenset(
         {"tab", "over", "layer", "set", "attention", "start", "position", "threshold", "locked"}
         | {"texts", "other", "also", "ran", "trained", "step", "picture"}

@@ -54,12 +54,12 @@ def curves(model: LensModel, batch: Mapping[str, Tensor], *, norm: Norm, minimis
         if variant == "full":
             own = {site: values[site] for site in patterns}
         states = [values[f"{stack.prefix}.0.resid_pre"], *(values[s] for s in model.stream("resid_post", stack.prefix))]
-        rows = torch.stack([precise(real(x[0], batch, stack.side, dim=0))[skip:] for x in states])
+        rows = torch.stack([real(x[0], batch, stack.side, dim=0)[skip:].cpu().double() for x in states])
         looks = [_real(values[site][0], batch, stack.side)[:, skip:] for site in patterns]
         found.append((_measured(rows, looks, norm, minimiser), ratios))
     least = resolution(model)
     return Curves(
-        values=torch.stack([one for one, _ in found]).cpu(),
+        values=torch.stack([one for one, _ in found]),
         floor=torch.tensor([[least, *(least * max(1.0, r) for r in ratios)] for _, ratios in found]),
     )
 
