@@ -58,6 +58,7 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/case_studies.md",
         "docs/sinks.md",
         "docs/training.md",
+        "docs/attention_operations.md",
     ],
 )
 def test_every_link_of_a_document_leads_somewhere(document):
@@ -238,3 +239,18 @@ def test_the_document_on_in_context_algorithms_runs_and_names_what_there_is():
     assert list(scope["found"].summary_frame()["predictor"]) == ["uniform", "unigram", "bigram", "trigram"]
     for name in ("preconditioned_descent", "bayes_posterior", "best_step_size", "nearest_labels"):
         assert f"`{name}`" in text and name in dir(workbench.functional)
+
+
+def test_the_document_on_attention_operations_runs():
+    text = (ROOT / "docs" / "attention_operations.md").read_text()
+    scope: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(code.replace("smollm2-135m", "micro").replace("most=300", "most=40"), scope)
+    assert scope["found"].tried == 40 < scope["found"].possible
+    assert scope["graph"].number_of_nodes()
+    assert scope["functional"].look_ahead(scope["edges"], 0, 3) == 3
+    assert scope["functional"].reach_by_merging(scope["adjacent"], 2)[:, 0].sum(-1).tolist() == [3, 5, 7]
+    labels = re.findall(r"^\| ([a-z ]+) \| (?:depend|only|neither)", text, re.MULTILINE)
+    from workbench.analyses.operations.labels import LABELS
+
+    assert tuple(labels) == LABELS

@@ -1,9 +1,9 @@
 """Whether path merging explains how a model answered: its important operations, run on sets of vertices.
 
-Each position holds a set: at first the vertex that stands there, and the edge (or question) it belongs to. An operation is explained
-if query and key hold something in common by which it was found to work: a vertex that both sides of its score depend
-on, or the edge that both belong to, where both sides depend on positions. It then joins the two sets. An answer is
-explained if in the end the position that answers holds every vertex of the path to the goal.
+Each position holds a set: at first the vertex that stands there, and the edge (or question) it belongs to. An operation
+is explained if query and key hold something in common by which it was found to work: a vertex that both sides of its
+score depend on, or the edge that both belong to, where both sides depend on positions. It then joins the two sets. An
+answer is explained if in the end the position that answers holds every vertex of the path to the goal.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from case_studies.graph_search.problems import FILL, GOAL, LENGTH, MOST_EDGES, VERTICES, Problems
+from case_studies.graph_search.problems import FILL, LENGTH, MOST_EDGES, VERTICES, Problems
 from workbench.functional import merged_sets
 
 QUESTION = MOST_EDGES
@@ -86,6 +86,3 @@ def path_of(problem: Problems) -> tuple[int, ...]:
         paths = [(*path, child) for path in paths for child in children.get(path[-1], ()) if child not in path]
         paths.sort(key=lambda path: path[-1] != goal)
     return paths[0]
-
-
-assert GOAL // 3 == QUESTION

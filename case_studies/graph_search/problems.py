@@ -50,6 +50,19 @@ class Problems:
         signs = [torch.full_like(self.start, sign) for sign in (QUERY, PATH)]
         return torch.cat([listed, torch.stack([signs[0], self.start, self.goal, signs[1], self.start], -1)], -1)
 
+    def adjacent(self) -> Bool[Tensor, "problem parent child"]:
+        """Whether an edge leads from one vertex to another, by names."""
+        size = len(VERTICES)
+        at = torch.where(self.edges[..., 0] >= 0, self.edges[..., 0] * size + self.edges[..., 1], size * size)
+        flat = torch.zeros(len(self), size * size + 1, dtype=torch.bool).scatter(1, at, True)
+        return flat[:, :-1].view(-1, size, size)
+
+    def accepted(self) -> Bool[Tensor, "problem vertex"]:
+        """Which vertices are right: those next on any shortest path."""
+        adjacent, rows = self.adjacent(), torch.arange(len(self))
+        far = distances(adjacent)
+        return adjacent[rows, self.start] & (far[rows, :, self.goal] == far[rows, self.start, self.goal][:, None] - 1)
+
     def prompts(self) -> list[str]:
         """The problems as they are typed."""
         return [" ".join(WORDS[token] for token in row) for row in self.tokens().tolist()]
@@ -139,7 +152,7 @@ def distances(child_of: Bool[Tensor, "problem parent child"]) -> Int[Tensor, "pr
     far = torch.where(torch.eye(size, dtype=torch.bool), 0, torch.where(child_of, 1, size))
     for _ in range(size.bit_length()):
         far = torch.minimum(far, (far[..., :, :, None] + far[..., None, :, :]).amin(-2))
-    return far.clamp(max=size)
+    return far
 
 
 def _named(edges: Tensor, start: Tensor, goal: Tensor, label: Tensor, generator: torch.Generator) -> Problems:

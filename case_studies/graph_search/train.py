@@ -26,11 +26,13 @@ class TrainConfig:
     kind: Distribution = "balanced"
     n_layers: int = 3
     seed: int = 0
-    steps: int = 8000
+    steps: int = 5000
     batch: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.1
     warmup: int = 100
+    quiet: float = 0.2
+    """What maps that write into the stream are multiplied by at first, so that tokens and positions stay legible."""
     measured: int = 300
     """Problems of each look-ahead that the history is measured on."""
     measure_every: int = 200
@@ -64,6 +66,9 @@ def initial_model(config: TrainConfig) -> SmallTransformer:
         torch.manual_seed(config.seed)
         module = SmallTransformer(sizes)
     with torch.no_grad():
+        for name, weight in module.named_parameters():
+            if name.endswith(("W_O.weight", "W_out.weight", "unembed.weight")):
+                weight.mul_(config.quiet)
         module.embed.weight.copy_(torch.eye(vocab, width))
         module.pos_embed.weight.copy_(torch.eye(LENGTH, width).roll(vocab, -1))
     module.embed.requires_grad_(False)
