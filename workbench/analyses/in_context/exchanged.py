@@ -56,7 +56,7 @@ def exchanged(
         "places": torch.tensor(places, dtype=torch.long),
         "instead": tuple(model.token_text(number) for number in drawn.tolist()),
         "model": torch.stack(rows).float() if rows else none,
-        "ngrams": torch.tensor(ngrams).T.reshape(order, len(places)),
+        "ngrams": torch.tensor(ngrams).view(len(places), order).T,
         "uniform": none,
     }
 
