@@ -183,7 +183,8 @@ def attention_sinks(
     all in cross-attention): the key's own query, which under causal attention row 0 has alone, never counts. Beside
     it stand the length of the key's value over the mean of the others (value drain) and of its state over the median
     of the others (residual peak). A position that is padding is none. Which token stands first, and whether it is a
-    special one, is said: without a start token the first token takes its place. One forward pass.
+    special one, is said: without a start token the first token takes its place. One forward pass; memory for all
+    patterns, as that of `attention`.
     Xiao et al. (2023), "Efficient Streaming Language Models with Attention Sinks"; Gu et al. (2025), "When Attention
     Sink Emerges in Language Models"; Guo et al. (2024), "Active-Dormant Attention Heads".
     """

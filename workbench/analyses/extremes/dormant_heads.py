@@ -42,7 +42,7 @@ class DormantHeads(Result, kind="dormant-heads"):
     measure: str
     """"loss": rise of the next-token loss, nats a token; "kl": KL(unaltered || ablated) of the answers, nats."""
     base: Float[Tensor, "2"]
-    """Next-token loss of the unaltered model; NaN where no next token is predicted."""
+    """Next-token loss of the unaltered model; NaN where no next token is predicted, or nothing was ablated."""
     n_predicted: Int[Tensor, "2"]
     """Tokens (for kl, answers) in each mean."""
     texts: str
