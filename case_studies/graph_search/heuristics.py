@@ -42,11 +42,11 @@ RULES: dict[str, Rule] = {"first": first, "last": last, "busiest": busiest, "nea
 def accuracy(rule: Rule, problems: Problems) -> float:
     """How often a rule is right; where it names several, the chance of a draw among them."""
     edges, starts, goals = problems.edges.tolist(), problems.start.tolist(), problems.goal.tolist()
-    right = problems.accepted()
+    right = problems.accepted().tolist()
     total = 0.0
     for row, (listed, start, goal) in enumerate(zip(edges, starts, goals, strict=True)):
         named = rule([edge for edge in listed if edge[0] >= 0], start, goal)
-        total += sum(right[row, child].item() for child in named) / max(1, len(named))
+        total += sum(right[row][child] for child in named) / max(1, len(named))
     return total / len(problems)
 
 
