@@ -57,6 +57,7 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/in_context.md",
         "docs/case_studies.md",
         "docs/sinks.md",
+        "docs/rank_collapse.md",
         "docs/training.md",
         "docs/attention_operations.md",
     ],
@@ -254,3 +255,14 @@ def test_the_document_on_attention_operations_runs():
     from workbench.analyses.operations.labels import LABELS
 
     assert tuple(labels) == LABELS
+
+
+def test_the_document_on_rank_collapse_runs_and_names_what_there_is():
+    text = (ROOT / "docs" / "rank_collapse.md").read_text()
+    scope: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, scope)
+    assert scope["paths"].asked == "0.3 > 1.2" and abs(scope["paths"].rounding) < 1e-4
+    assert len(scope["several"].positions) == 2
+    named = {name for name in re.findall(r"`([a-z_]+)`", text) if name in workbench.functional.__all__}
+    assert {"rank_residual", "dobrushin", "path_outputs", "path_length_sums"} <= named

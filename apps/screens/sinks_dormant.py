@@ -75,7 +75,8 @@ def _view(seen: Subject, found: "DormantHeads", params: dict[str, Any]) -> None:
     first = int(found.score.abs().nan_to_num(-1.0).argmax())
     layer, head = map(int, (locked or f"{first // heads}.{first % heads}").split("."))
     most = max(found.score.abs().nan_to_num(0.0).max().item(), 1e-3)
-    wide, narrow = st.columns([1.5, 1], gap="large")
+    with st.container(key="overview-sides"):
+        wide, narrow = st.columns([1.5, 1], gap="large")
     with wide:
         numbers = {
             "sink on the first less the second": found.score.numpy(),

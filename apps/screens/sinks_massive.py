@@ -50,11 +50,10 @@ def _view(seen: Subject, found: "MassiveActivations", params: dict[str, Any]) ->
     with left:
         st.markdown("**The largest numbers and the median**")
         st.plotly_chart(layers_figure(found, layer), theme="streamlit", key="sinks layers")
-        st.caption(
-            plain(
-                "A number is massive where it is above both dashed lines. " + (texts_said(found) if found.texts else "")
-            )
-        )
+        over = texts_said(found) if found.texts else ""
+        st.caption(plain(f"A number is massive where it is above both dashed lines. {over}"))
+        offer(registry.get(ANALYSIS), seen, found, params, figure=lambda: layers_figure(found, layer))
+        _table(found)
     with right:
         st.markdown(f"**The stream after layer {layer}: tokens by dimensions**")
         st.plotly_chart(picture_figure(found, layer), theme="streamlit", key="sinks picture")
@@ -64,8 +63,6 @@ def _view(seen: Subject, found: "MassiveActivations", params: dict[str, Any]) ->
                 f"{_tokens_said(found)} What is massive is written into its cell."
             )
         )
-    offer(registry.get(ANALYSIS), seen, found, params, figure=lambda: layers_figure(found, layer))
-    _table(found)
     changed(seen, found, layer)
 
 
@@ -101,9 +98,8 @@ def _table(found: "MassiveActivations") -> None:
         st.markdown("**None is massive: the numbers that stand out most**")
         frame = found.to_frame().sort_values("ratio", ascending=False).head(_FEW)
         frame = frame.loc[:, ["layer", "pos", "token", "dimension", "value", "ratio"]]
-    st.dataframe(
-        frame, hide_index=True, key="sinks massive", column_config=numbers, height=min(320, 37 * (len(frame) + 1))
-    )
+    height = min(320, 37 * (len(frame) + 1))
+    st.dataframe(frame, hide_index=True, key="sinks massive", column_config=numbers, height=height)
     if found.texts:
         with st.expander(f"The same dimensions in {len(found.text_value)} texts", icon=":material/table_rows:"):
             st.dataframe(found.texts_frame(), hide_index=True, key="sinks texts", column_config=numbers)

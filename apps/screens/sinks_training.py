@@ -96,7 +96,8 @@ def history(name: str, steps: tuple[int, ...], prompt: str) -> "pd.DataFrame":
 @sentences
 def _view(seen: Subject, frame: "pd.DataFrame", name: str) -> None:
     place = step_slider(frame["step"].tolist())
-    st.markdown(f"#### {plain(step_said(frame.to_dict('records')[place]))}")
+    row: Any = frame.iloc[place].to_dict()
+    st.markdown(f"#### {plain(step_said(row))}")
     picture = state.linked(
         st.segmented_control,
         "Over the steps",

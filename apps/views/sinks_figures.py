@@ -40,7 +40,7 @@ def layers_figure(found: "MassiveActivations", layer: int) -> "go.Figure":
     )
     figure.add_vline(x=layer, line={"color": _CHOSEN, "width": 2})
     figure.update_yaxes(type="log", title="size of a number", dtick=1)
-    figure.update_xaxes(title="after layer", tickformat="d")
+    figure.update_xaxes(title="after layer", **_whole(len(found.median)))
     return figure.update_layout(height=_HIGH, legend=_BELOW, margin={"t": 12})
 
 
@@ -55,16 +55,15 @@ def picture_figure(found: "MassiveActivations", layer: int) -> "go.Figure":
     frame = found.picture_frame(layer)
     low, high = _ends(found)
     sizes = frame["value"].abs().clip(lower=10.0**low)
-    at = [(pos, int(dim)) in massive for pos, dim in zip(frame["pos"], frame["dimension"], strict=True)]
-    frame = frame.assign(
-        size=[math.log10(size) for size in sizes],
-        written=[f"{value:.0f}" if is_one else " " for value, is_one in zip(frame["value"], at, strict=True)],
-        **{"times the median": frame["ratio"]},
-    )
+    frame = frame.assign(size=[math.log10(size) for size in sizes], **{"times the median": frame["ratio"]})
     figure = plots.heatmap(
-        frame, x="place", y="pos", value="size", text="written" if massive else None, x_labels="dimension",
-        y_labels="token", hover=("value", "times the median"), limits=(low, high), y_down=True,
+        frame, x="place", y="pos", value="size", x_labels="dimension", y_labels="token",
+        hover=("value", "times the median"), limits=(low, high), y_down=True,
     )  # fmt: skip
+    cells = zip(frame["pos"], frame["dimension"], frame["value"], strict=True)
+    written = [f"{value:.0f}" if (pos, int(dim)) in massive else "" for pos, dim, value in cells]
+    width = len(found.dimensions)
+    figure.update_traces(text=[written[i : i + width] for i in range(0, len(written), width)], texttemplate="%{text}")
     ticks = list(range(math.ceil(low), math.floor(high) + 1))
     bar = {"title": {"text": "size"}, "tickvals": ticks, "ticktext": [f"{10.0**tick:g}" for tick in ticks]}
     figure.update_traces(colorbar=bar, hovertemplate="%{customdata}<extra></extra>")
@@ -118,7 +117,7 @@ def values_figure(found: "AttentionSinks", layer: int, head: int) -> "go.Figure"
         hovertemplate="%{y:.3g}<extra></extra>",
     )
     styled(figure)
-    return _factors(figure, "value, times the others", "layer")
+    return _factors(figure, "value, times the others", "layer", layers)
 
 
 def states_figure(found: "AttentionSinks", layer: int) -> "go.Figure":
@@ -132,13 +131,18 @@ def states_figure(found: "AttentionSinks", layer: int) -> "go.Figure":
     )
     figure = plots.lines(frame, x="state", y="ratio")
     figure.add_vline(x=layer, line={"color": _CHOSEN, "width": 2})
-    return _factors(figure, "state, times the others", "state (0 enters the first layer)")
+    return _factors(figure, "state, times the others", "state (0 enters the first layer)", len(frame))
 
 
-def _factors(figure: "go.Figure", y: str, x: str) -> "go.Figure":
+def _whole(count: int) -> dict[str, Any]:
+    """Ticks at whole numbers only."""
+    return {"tickformat": "d", "dtick": max(1, math.ceil(count / 12))}
+
+
+def _factors(figure: "go.Figure", y: str, x: str, count: int) -> "go.Figure":
     figure.add_hline(y=1, line={"color": _GREY, "width": 1, "dash": "dash"})
     figure.update_yaxes(type="log", title=y)
-    figure.update_xaxes(title=x, tickformat="d")
+    figure.update_xaxes(title=x, **_whole(count))
     return figure.update_layout(height=320, legend=_BELOW, margin={"t": 12})
 
 
@@ -172,7 +176,7 @@ def changes_figure(frame: "pd.DataFrame", asked: str) -> "go.Figure":
     rows = rows.rename(columns={measure: says})
     rows = rows.assign(which=["chosen" if name == f"massive: {asked}" else "others" for name in rows["condition"]])
     figure = plots.bars(rows, x="condition", y=says, color="which", horizontal=True, mode="stack")
-    for trace in figure.data:
-        trace.update(marker={"color": _CHOSEN if trace.name == "chosen" else _GREY})
-    figure.update_yaxes(title=None, automargin=True)
+    colours = {"chosen": _CHOSEN, "others": _GREY}
+    figure.for_each_trace(lambda trace: trace.update(marker={"color": colours[str(trace.name)]}))
+    figure.update_yaxes(title=None, automargin=True, ticktext=rows["condition"].tolist())
     return figure.update_layout(height=260, showlegend=False, margin={"t": 12})

@@ -100,8 +100,8 @@ def head_said(found: "DormantHeads", layer: int, head: int) -> list[str]:
     if [layer, head] not in found.heads.tolist():
         return [*said, "It was not ablated."]
     at = found.heads.tolist().index([layer, head])
-    measure = "The loss rises by" if found.measure == "loss" else "The answers move (KL) by"
+    measure = "The loss changes by" if found.measure == "loss" else "The answers move (KL) by"
     for name, values in (("it adds nothing", found.zero), ("it looks at the first token alone", found.parked)):
         one, two = values[:, at].tolist()
-        said.append(f"{measure} {one:.3f} and {two:.3f} nats when {name}.")
+        said.append(f"{measure} {one:+.3f} and {two:+.3f} nats when {name}.")
     return said
