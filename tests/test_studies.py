@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -348,6 +349,29 @@ def test_a_notebook_is_the_code_in_order(root):
     assert "".join("".join(code[:3]).split()) == "".join(without_docstring.split())
 
 
+def test_the_study_of_the_documentation_runs(tmp_path, cache):
+    """Its claims hold on the micro model, its links are links of the app, and its notebook can be made."""
+    from apps.menu import OPTIONS
+
+    text = (Path(__file__).parents[1] / "docs" / "case_studies.md").read_text()
+    read, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (expected,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    root = tmp_path / "case_studies"
+    root.mkdir()
+    copied(root, "own", code, json.loads(expected))
+    run = studies.run_study("own", root=root)
+    assert [v.outcome for v in run.verdicts] == ["holds", "holds"], run
+    assert all(set(link.options) <= OPTIONS.get(link.page, set()) for link in run.study.opens)
+    assert "second.best > 0.6" in studies.notebook("own", root)
+    for name in re.findall(r"studies\.(\w+)\(", read + code):
+        assert name in studies.__all__
+    for name in re.findall(r"^\| ([\w ]+) \| [it]", text, re.MULTILINE):
+        assert name in ("holds", "fails", "does not reproduce", "holds after all", "not measured")
+    relabelled = code.replace("best[1]", "best[0]")  # without the effect the claim fails
+    (root / "own" / "study.py").write_text(relabelled)
+    assert studies.run_study("own", root=root).verdicts[0].outcome == "fails"
+
+
 # ---- every study there is -------------------------------------------------------------------------------
 
 
@@ -430,6 +454,19 @@ def test_a_model_that_cannot_be_had_is_skipped_and_the_study_says_so(name, measu
     assert len(left) >= 20 and all("could not be had" in v.reason for v in left)
     wrong = {v.claim.quantity.partition(".")[0] for v in verdicts if v.outcome == "fails"}
     assert wrong <= {"scratch", "exchanged", "random", "untrained", "slow_waves", "waves"}  # what was not run here
+
+
+SMALLER = {"induction": {"sequences": 2, "untrained_seeds": (0,), "examples": 4, "draws": 1}}
+"""Of studies whose fast form takes long in a test: the same code on less."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["induction", "modular_addition"])
+def test_two_runs_with_the_same_seed_give_equal_numbers(name):
+    module = running._module(studies.study(name))
+    config = module.Config(**SMALLER.get(name, {}))
+    first, again = (module.run(config).numbers for _ in range(2))
+    assert len(first) > 10 and running.plain_numbers(first) == running.plain_numbers(again)
 
 
 # ---- induction ------------------------------------------------------------------------------------------
