@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-GROWS_FROM = 100
-"""Steps before these first learn the chain."""
+GROWS_FROM = 450
+"""Steps before these first learn the chain and the rule: until then there is nothing to be dormant from."""
 
 
 def straightness(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
@@ -16,10 +16,10 @@ def straightness(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
 
 
 def growth_numbers(steps: Sequence[int], gaps: Sequence[float], start: int = GROWS_FROM) -> dict[str, float]:
-    """Slope and fit of the gap against the logarithm of the step; the fit against the step itself, to compare."""
+    """Slope and fit of the gap against the logarithm of the step, and how much better that is than the step itself."""
     chosen = [(step, gap) for step, gap in zip(steps, gaps, strict=True) if step >= start]
     if len(chosen) < 3:
-        return {"growth.slope": float("nan"), "growth.fit": float("nan"), "growth.fit_linear": float("nan")}
+        return dict.fromkeys(("growth.slope", "growth.fit", "growth_over_linear"), float("nan"))
     times, values = zip(*chosen, strict=True)
     slope, fit = straightness(np.log(times).tolist(), values)
-    return {"growth.slope": slope, "growth.fit": fit, "growth.fit_linear": straightness(times, values)[1]}
+    return {"growth.slope": slope, "growth.fit": fit, "growth_over_linear": fit - straightness(times, values)[1]}

@@ -38,7 +38,7 @@ def looks(model: workbench.LensModel, ids: Ids) -> dict[str, float]:
 
     By layer, after the dot: `sink` mean attention to the start at other symbols and `sink_trigger` at triggers,
     `previous` and `previous_other` attention to the token before; `gap` the score (before softmax) of the start less
-    the mean score of the other keys that are seen, at other symbols; `value` and `resid` the norm of the start's value
+    the mean score of the other keys that are seen, at other symbols; `value` and `peak` the norm of the start's value
     (of its state after the layer) over the mean norm of the other tokens'; `output` the norm of what the head adds at
     other symbols over the same at triggers. The first query, which sees nothing but itself, is left out.
     """
@@ -64,7 +64,7 @@ def looks(model: workbench.LensModel, ids: Ids) -> dict[str, float]:
             "previous_other": before[at["other"][:, 1:]].mean(),
             "gap": (scores[..., START] - mean)[at["other"]].mean(),
             "value": norm_ratio(read[named["v"][layer]][:, :, 0])[:, START].mean(),
-            "resid": norm_ratio(read[f"blocks.{layer}.resid_post"])[:, START].mean(),
+            "peak": norm_ratio(read[f"blocks.{layer}.resid_post"])[:, START].mean(),
             "output": out[at["other"]].mean() / out[at["trigger"]].mean(),
         }
         found |= {f"{name}.{layer}": value.item() for name, value in values.items()}

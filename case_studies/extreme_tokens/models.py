@@ -21,10 +21,8 @@ COMMITTED = {
     "ruleless": (0,),
     "small_tables": (0,),
     "deep": (0,),
-    "deep_relu": (0,),
-    "deep_sgd": (0,),
 }
-"""The settings, each with the seeds whose models come with the study; that of `adam`, 0 has checkpoints."""
+"""The settings with the seeds whose models come with the study; `adam`, 0 and `deep`, 0 have checkpoints."""
 
 
 def committed(setting: str, seed: int, checkpoint: str | None = None) -> workbench.LensModel:

@@ -50,7 +50,7 @@ def look_at(model: workbench.LensModel, *, count: int, changed: int) -> studies.
         "varies": float(largest["varies"]),
         "sink_heads": min(one.share for one in sinks),
         "sink": min(float(one.mass[..., 0].mean()) for one in sinks),
-        "chance": max(float(one.chance[0]) for one in sinks),
+        "sink_beside_even": min(float(one.mass[..., 0].mean() / one.chance[0]) for one in sinks),
         "value": max(_median_drain(one) for one in sinks),
         "peak": min(float(one.state_ratio[:, 0].max()) for one in sinks),
     }

@@ -14,7 +14,7 @@ from case_studies.extreme_tokens.measure import Ids
 
 Table = Any
 Found = dict[str, float]
-LOOKS = ("sink", "sink_trigger", "previous", "previous_other", "gap", "value", "resid", "output")
+LOOKS = ("sink", "sink_trigger", "previous", "previous_other", "gap", "value", "peak", "output")
 """What is measured of each layer."""
 
 
@@ -61,9 +61,10 @@ def loss_numbers(losses: Table) -> Found:
 
 
 def history_numbers(history: Table) -> Found:
-    """Growth of the start's score in the first layer over training."""
+    """Growth of the start's score over training, in the layer that ends with the strongest sink."""
     rows = history.sort_values("step")
-    return growth_numbers(rows["step"].tolist(), rows["gap.0"].tolist())
+    sinks = rows.filter(regex=r"^sink\.").iloc[-1].dropna()
+    return growth_numbers(rows["step"].tolist(), rows[f"gap.{str(sinks.idxmax())[-1]}"].tolist())
 
 
 def by_quantity(found: Mapping[str, Mapping[int, Found]]) -> dict[str, Any]:
