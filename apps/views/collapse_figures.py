@@ -31,8 +31,11 @@ def curves(found: "RankCollapse", measure: str, asked: str) -> "go.Figure":
     for trace in traces:
         if trace.name in labels:
             variant, attention = labels[trace.name]
-            dash = "dash" if asked == "both" and attention == "frozen" else "solid"
-            trace.update(line={"color": COLOURS[variant], "dash": dash}, marker={"color": COLOURS[variant], "size": 5})
+            held = asked == "both" and attention == "frozen" and variant != "full"
+            trace.update(
+                line={"color": COLOURS[variant], "dash": "dash" if held else "solid"},
+                marker={"color": COLOURS[variant], "size": 5},
+            )
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": {"text": ""}}
     return figure.update_layout(height=430, legend=legend, margin={"l": 60, "r": 10, "t": 70, "b": 45})
 
