@@ -75,6 +75,20 @@ def shared_items(found: Any, tokens: Int[Tensor, "pos"]) -> Bool[Tensor, "operat
     return by
 
 
+def fetched(found: Any, problem: Problems) -> bool:
+    """Whether the operation that the answer hangs on most is a merge that brings the answer.
+
+    It leads to the position that answers, both of its sides depend on a vertex in common, and its key on the answer.
+    """
+    tokens, label = problem.tokens()[0], int(problem.label[0])
+    last = (found.query == LENGTH - 1).nonzero().flatten()
+    if not len(last):
+        return False
+    most = int(last[found.fall[last].argmax()])
+    by_vertex = shared_items(found, tokens)[most, : len(VERTICES)].any()
+    return bool(by_vertex & (found.token_depends[1, most] & (tokens == label)).any())
+
+
 def path_of(problem: Problems) -> tuple[int, ...]:
     """Vertices of a shortest path from the start over the answer to the goal, of a batch of one."""
     children: dict[int, list[int]] = {}

@@ -53,8 +53,9 @@ def explanation_table(
 ) -> pd.DataFrame:
     """Operations and what path merging explains of them, a row for each problem: `each` of each look-ahead.
 
-    `whole`: the path has come to the position that answers. `other`: it has, if the same operations are held to the
-    graph of the next problem. With `shuffled`, the model's attention goes elsewhere.
+    `whole`: the path has come to the position that answers. `fetched`: the operation that the answer hangs on most is a
+    merge that brings it. `other`: so it seems if the same operations are held to the graph of the next problem. With
+    `shuffled`, the model's attention goes elsewhere.
     """
     rows = []
     for far in LOOK_AHEADS:
@@ -74,6 +75,8 @@ def explanation_table(
                     "explained": int(merged.explained.sum()),
                     "whole": merged.whole,
                     "other": elsewhere.whole,
+                    "fetched": explain.fetched(found, one),
+                    "fetched other": explain.fetched(found, other),
                     "sufficient": found.sufficient,
                 }
             )
@@ -88,9 +91,11 @@ def operations(model: workbench.LensModel, problem: Problems, *, most: int = 200
     return workbench.attention_operations(model, problem.prompts()[0], token=answer, most=most, replacement=unused)
 
 
-def shares(table: Any, columns: Sequence[str] = ("whole", "other", "sufficient", "right")) -> dict[str, float]:
+def shares(
+    table: Any, columns: Sequence[str] = ("whole", "other", "fetched", "fetched other", "sufficient", "right")
+) -> dict[str, float]:
     """Shares of problems, those of path merging also by look-ahead, and the share of operations that it explains."""
-    found = {name: float(table[name].mean()) for name in columns}
+    found = {name.replace(" ", "_"): float(table[name].mean()) for name in columns}
     found |= {f"whole_{far}": float(rows["whole"].mean()) for far, rows in table.groupby("look-ahead")}
     operations_ = float(table["operations"].sum())
     found["operations"] = operations_ / len(table)

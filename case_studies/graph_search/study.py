@@ -33,7 +33,7 @@ class Config:
     problems: int = 500  # of each look-ahead and distribution, for accuracy
     explained: int = 8  # problems of each look-ahead whose operations are looked for, of seed 0
     controls: int = 3  # of each look-ahead, for other seeds and models that should show nothing
-    rules: int = 1000  # problems that shortcuts are tried on
+    rules: int = 400  # problems that shortcuts are tried on
     seed: int = 0
 
 

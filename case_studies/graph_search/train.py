@@ -26,7 +26,7 @@ class TrainConfig:
     kind: Distribution = "balanced"
     n_layers: int = 3
     seed: int = 0
-    steps: int = 5000
+    steps: int = 10000
     batch: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.1
