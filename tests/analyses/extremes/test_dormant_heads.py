@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import workbench
-from workbench.analyses.extremes.head_ablations import parked
+from workbench.analyses.extremes.head_ablations import parked, silent
 
 A, B = ["abcab", "cabbage"], ["aabbccdd", "dad", "bcd"]
 
@@ -116,7 +116,15 @@ def test_the_heads_that_differ_most_are_ablated(tiny):
 
 
 def test_without_next_tokens_answers_are_compared(tiny):
-    found = workbench.dormant_heads(tiny("bert"), A, B, top_k=1)
+    model = tiny("bert")
+    found = workbench.dormant_heads(model, A, B, heads=("0.1",), top_k=0)
+    each = []
+    for text in B:  # one at a time, so that nothing is padded
+        batch = model.encode(text)
+        with torch.no_grad(), workbench.editing(model, {"blocks.0.attn.z": silent(1)}):
+            after = model.logits(batch)
+        each += workbench.functional.kl_divergence(model.logits(batch)[0], after[0]).tolist()
+    assert found.zero[1, 0].item() == pytest.approx(statistics.fmean(each), rel=1e-4)
     assert found.measure == "kl" and found.base.isnan().all() and (found.zero > 0).all()
     assert found.n_predicted.tolist() == [sum(len(t) + 1 for t in texts) for texts in (A, B)]
 
