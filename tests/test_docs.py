@@ -57,6 +57,7 @@ def test_every_benchmark_that_keeps_a_promise_exists():
         "docs/in_context.md",
         "docs/case_studies.md",
         "docs/sinks.md",
+        "docs/heads.md",
         "docs/rank_collapse.md",
         "docs/training.md",
         "docs/attention_operations.md",
@@ -266,3 +267,17 @@ def test_the_document_on_rank_collapse_runs_and_names_what_there_is():
     assert len(scope["several"].positions) == 2
     named = {name for name in re.findall(r"`([a-z_]+)`", text) if name in workbench.functional.__all__}
     assert {"rank_residual", "dobrushin", "path_outputs", "path_length_sums"} <= named
+
+
+def test_the_document_on_heads_runs_and_names_what_there_is():
+    from workbench.analyses.heads.head_scores_result import CLASSES, SCORES
+
+    text = (ROOT / "docs" / "heads.md").read_text()
+    scope: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, scope)
+    assert all(f"`{name}`" in text for name in SCORES)
+    for name, score in CLASSES.items():
+        limit = f"{scope['found'].thresholds[name]:g}".removeprefix("0")
+        assert f"| {name} | `{score}` | {limit} |" in text
+    assert scope["strict"]["induction"].sum() <= 4

@@ -1,6 +1,7 @@
 """Head scores against plain loops, TransformerLens, products made in full, and models whose heads are made by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -153,7 +154,7 @@ def test_eigenvalues_are_transformer_lenss():
 def by_hand(ov: float) -> workbench.LensModel:
     """One head with OV = ov times the identity, orthonormal embedding and unembedding, no norms, no MLP."""
     words = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
-    module = SmallTransformer(
+    module: Any = SmallTransformer(
         SmallConfig(vocab_size=11, n_ctx=16, n_layers=1, n_heads=1, d_model=16, d_head=16, d_mlp=0)
     )
     with torch.no_grad():
