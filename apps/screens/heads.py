@@ -94,6 +94,7 @@ def _view(seen: Subject, found: "HeadScores", params: dict[str, Any], *, offered
             offer(registry.get(ANALYSIS), seen, found, given, figure=lambda: found.figure(score))
         for note in found.notes:
             st.caption(f":material/info: {plain(note)}")
+        _losses(found)
     frame: Any = view.table(found, limits)
     columns = {
         name: st.column_config.NumberColumn(view.NAMES[name], format="%.3f", help=SCORES[name])
@@ -107,7 +108,6 @@ def _view(seen: Subject, found: "HeadScores", params: dict[str, Any], *, offered
         head_table(rows, columns, by=by, lowest=lowest, locked=at, grid=_GRID)
     else:
         st.info("No head is of this class at this threshold. Lower it, or choose another class.")
-    _losses(found)
 
 
 def _param(name: str) -> str:

@@ -11,7 +11,7 @@ import workbench
 from case_studies.induction_emergence.data import PERIODS, known, repeating
 from workbench import functional
 
-SEQUENCES = 64
+SEQUENCES = 128
 SEED = 1  # of sequences that no training sees
 EARLY, LATE = (3, PERIODS[0] - 1), (39, 47)
 """Next tokens (0 is the second token): none of the first can be known, all of the last can."""
