@@ -81,7 +81,7 @@ def test_the_page_shows_curves_and_paths_and_takes_options_from_the_address(page
     assert "from attention alone" in said and "has no MLPs" in said and "The sum over all paths" in said
     chosen = page(measure="mean cosine", attention="both", norm="1inf", skip="1", token="b")
     assert not chosen.exception and not chosen.error
-    assert [box.value for box in chosen.selectbox[:2]] == ["mean cosine", "1inf"]
+    assert {"mean cosine", "1inf"} <= {box.value for box in chosen.selectbox}
     assert chosen.number_input[0].value == 1
     assert any("logit of 'b'" in element.value for element in chosen.caption)
 
