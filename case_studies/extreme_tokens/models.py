@@ -21,6 +21,8 @@ COMMITTED = {
     "ruleless": (0,),
     "small_tables": (0,),
     "deep": (0,),
+    "deep_relu": (0,),
+    "deep_sgd": (0,),
 }
 """The settings with the seeds whose models come with the study; `adam`, 0 and `deep`, 0 have checkpoints."""
 

@@ -33,7 +33,7 @@ DONE = {
 
 def attention_figure(ids: Ids) -> go.Figure:
     """Where the head of each kind of model looks, on one sequence; triggers are marked by their signs."""
-    words = [WORDS[number] for number in ids[0].tolist()]
+    words = [plots.plain(WORDS[number]) for number in ids[0].tolist()]
     figure = make_subplots(
         rows=2, cols=2, subplot_titles=list(SHOWN.values()), horizontal_spacing=0.08, vertical_spacing=0.12
     )
@@ -69,13 +69,12 @@ def training_figure(history: Table) -> go.Figure:
 
 def loss_figure(losses: Table) -> go.Figure:
     """What each intervention adds to the loss of the models of one layer, after triggers and after other symbols."""
-    rows: Any = losses[(losses["setting"] == "adam") & (losses["kind"] != "start")]
-    tidy = rows.melt(["kind", "seed"], list(DONE), "done", "nats more")
-    tidy["done"] = tidy["done"].map(DONE)
-    means = tidy.groupby(["done", "kind"], sort=False, as_index=False)["nats more"].mean()
-    means["kind"] = means["kind"].map({"trigger": "after triggers", "other": "after other symbols"})
-    means = means.rename(columns={"done": "what is done"})
-    return plots.bars(means, x="what is done", y="nats more", color="kind").update_layout(height=380, width=760)
+    rows: Any = losses[losses["setting"] == "adam"]
+    means = rows.groupby("kind")[list(DONE)].mean()
+    figure = go.Figure()
+    for kind, label in (("trigger", "after triggers"), ("other", "after other symbols")):
+        figure.add_bar(x=list(DONE.values()), y=[float(means[done][kind]) for done in DONE], name=label)
+    return _bars(figure, "nats a token more")
 
 
 def massive_figure(curve: Table) -> go.Figure:
@@ -87,7 +86,11 @@ def massive_figure(curve: Table) -> go.Figure:
 def changed_figure(changes: Table) -> go.Figure:
     """What the loss of the real model rises by when numbers of its stream are changed, mean of the draws."""
     rows: Any = changes[changes["condition"] != "unaltered"]
-    means = rows.groupby("condition", sort=False, as_index=False)["rise"].mean()
-    means = means.rename(columns={"condition": "what is changed", "rise": "nats a token more"})
-    figure: Any = plots.bars(means, x="what is changed", y="nats a token more")
-    return figure.update_layout(height=340, width=760, margin={"t": 20})
+    means = rows.groupby("condition", sort=False)["rise"].mean()
+    return _bars(go.Figure().add_bar(x=list(means.index), y=means.tolist()), "nats a token more")
+
+
+def _bars(figure: go.Figure, says: str) -> go.Figure:
+    legend = {"orientation": "h", "y": 1.15}
+    figure.update_yaxes(title=says)
+    return figure.update_layout(height=360, width=760, template="plotly_white", margin={"t": 30}, legend=legend)

@@ -360,7 +360,17 @@ def test_the_claims_hold_of_the_trained_model(trained):
 
 def test_a_model_that_learned_nothing_fails_them():
     found = outcomes(models.untrained("adam", 0))
-    assert sum(outcome == "fails" for outcome in found.values()) >= len(found) - 2
+    assert {name for name, outcome in found.items() if outcome == "fails"} >= {
+        "adam.excess.trigger",
+        "adam.sink",
+        "adam.sink_beside_even",
+        "adam.previous",
+        "adam.value",
+        "adam.output",
+        "adam.silenced.trigger",
+        "adam.triggers_to_start.trigger",
+        "adam.others_to_previous.other",
+    }
 
 
 def test_a_model_of_data_without_the_rule_fails_them():
@@ -393,9 +403,10 @@ def test_without_the_real_model_the_study_says_so(monkeypatch):
     assert "Attention" in found.figures
 
 
-def test_a_model_without_massive_activations_has_none():
+def test_a_model_without_massive_activations_has_none(monkeypatch):
     from case_studies.extreme_tokens import real
 
+    monkeypatch.setattr(real, "texts", lambda count: ["a b c d", "the cat sat", "one two three"][:count])
     found = real.look_at(workbench.load("tiny:llama"), count=3, changed=2)
     assert found.numbers["real.texts_with_some"] == 0
     assert found.numbers["real.ratio"] < 100
