@@ -50,9 +50,7 @@ def at_step(seen: Subject, params: dict[str, Any]) -> "HeadScores | None":
             figure = view.over_figure(losses, "loss", "copy", steps[place])
             st.plotly_chart(figure, theme="streamlit", key="heads history losses")
     st.caption(
-        plain(
-            f"Left: the highest score of any head, by class, from step to step of {name}. Right: the mean loss, nats."
-        )
+        plain("Left: the highest score of any head, by class, over the steps of training. Right: mean loss (nats).")
     )
     with st.container(horizontal=True):
         exports.exports(

@@ -120,7 +120,7 @@ def losses_figure(found: "HeadScores") -> "go.Figure":
     losses: Any = found.losses_frame().dropna()
     figure = plots.lines(losses[["pos", "loss"]], x="pos", y="loss")
     for start in range(found.before + found.period, len(found.losses), found.period):
-        figure.add_vline(x=start, line_dash="dot", line_width=1)
+        figure.add_vline(x=start, line_dash="dot", line_width=1, line_color="#808696")
     figure.update_layout(height=260, margin={"t": 10, "b": 45, "l": 50, "r": 10})
     figure.update_xaxes(title="position")
     return figure.update_yaxes(title="loss (nats)", rangemode="tozero")
@@ -155,6 +155,6 @@ def losses_over(steps: Sequence[int], each: "Sequence[HeadScores]") -> "pd.DataF
 def over_figure(frame: "pd.DataFrame", y: str, color: str, step: int) -> "go.Figure":
     """Lines over the steps of training, the chosen one marked."""
     figure = plots.lines(frame, x="step", y=y, color=color)
-    figure.add_vline(x=step, line_dash="dot", line_width=1)
+    figure.add_vline(x=step, line_dash="dot", line_width=1, line_color="#808696")
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None, "font": {"size": 12}}
     return figure.update_layout(height=320, margin={"t": 60, "b": 45, "l": 50, "r": 10}, legend=legend)
