@@ -72,6 +72,7 @@ def explanation_table(
                     "prompt": one.prompts()[0],
                     "right": bool(right_),
                     "operations": len(found),
+                    "by position": found.labels.count("position match"),
                     "explained": int(merged.explained.sum()),
                     "whole": merged.whole,
                     "other": elsewhere.whole,
@@ -99,4 +100,10 @@ def shares(
     found |= {f"whole_{far}": float(rows["whole"].mean()) for far, rows in table.groupby("look-ahead")}
     operations_ = float(table["operations"].sum())
     found["operations"] = operations_ / len(table)
-    return found | {"explained": float(table["explained"].sum()) / max(1.0, operations_)}
+    answered = table[table["right"]]
+    if len(answered):
+        found["sufficient_if_right"] = float(answered["sufficient"].mean())
+    return found | {
+        "explained": float(table["explained"].sum()) / max(1.0, operations_),
+        "by_position": float(table["by position"].sum()) / max(1.0, operations_),
+    }
