@@ -1,9 +1,10 @@
 """The pictures and sentences of the Collapse page, out of the results of its two analyses."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from workbench import plots
-from workbench.analyses.collapse.rank_collapse_result import curves_figure, run_name
+from workbench.analyses.collapse.rank_collapse_result import ROUNDING, curves_figure, run_name
 from workbench.analyses.collapse.variants import ATTENTIONS, MEASURES
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 ASKED = {"recomputed": ("recomputed",), "frozen": ("frozen",), "both": ATTENTIONS}
 """How attention can be asked for -> the runs that are drawn."""
 COLOURS = {"full": "#5b8fbf", "no skip": "#d9822b", "no MLP": "#4c9f70", "attention alone": "#c23b4b"}
+_FEW_BLOCKS = 13
+_NEAR = 1e4  # times rounding: curves that stay above are drawn without it
 _FEWEST = 0.002  # of the sizes of all lengths: longer paths that add less are not drawn
 
 
@@ -36,8 +39,22 @@ def curves(found: "RankCollapse", measure: str, asked: str) -> "go.Figure":
                 line={"color": COLOURS[variant], "dash": "dash" if held else "solid"},
                 marker={"color": COLOURS[variant], "size": 5},
             )
+    if measure == MEASURES[0]:
+        _cut(figure)
+    if found.values.shape[-1] <= _FEW_BLOCKS:
+        figure.update_xaxes(dtick=1)
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": {"text": ""}}
     return figure.update_layout(height=430, legend=legend, margin={"l": 60, "r": 10, "t": 70, "b": 45})
+
+
+def _cut(figure: "go.Figure") -> None:
+    """Show what the curves reach: rounding is drawn where one comes near it, and else is far below the picture."""
+    traces: Any = figure.data
+    least = min(value for trace in traces for value in trace.y if trace.name != ROUNDING)
+    floor = min(value for trace in traces for value in trace.y if trace.name == ROUNDING)
+    near = least < _NEAR * floor
+    figure.update_traces(selector={"name": ROUNDING}, showlegend=near)
+    figure.update_yaxes(range=[math.log10(min(least, floor) / 3 if near else least / 3), 0.15])
 
 
 def headline(found: "RankCollapse", asked: str) -> str:

@@ -17,7 +17,6 @@ SHOWN = (
     "attention alone, norm before",
     "attention alone, norm after",
     "attention alone, causal",
-    "uniform attention",
 )
 
 

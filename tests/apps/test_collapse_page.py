@@ -38,6 +38,17 @@ def test_each_line_is_the_curve_it_names(found):
             assert trace.line.dash == ("dash" if asked == "both" and own == "frozen" else "solid")
 
 
+def test_the_picture_ends_below_its_curves_and_at_rounding_where_they_reach_it(found):
+    near: Any = collapse_figures.curves(found, "relative residual", "recomputed")
+    least = found.curve("attention alone")[0].min().item()
+    assert 10 ** near.layout.yaxis.range[0] == pytest.approx(least / 3, rel=0.2)
+    gone = replace(found, values=torch.where(found.values < 0.1, 1e-16, found.values))
+    far: Any = collapse_figures.curves(gone, "relative residual", "recomputed")
+    assert 10 ** far.layout.yaxis.range[0] < gone.floor.min()
+    shown = [{t.name: t.showlegend for t in figure.data}["rounding"] for figure in (near, far)]
+    assert shown == [False, True]
+
+
 def test_other_measures_have_a_plain_axis_and_no_rounding(found):
     for measure in collapse_figures.CHOICES[1:]:
         figure: Any = collapse_figures.curves(found, measure, "recomputed")
