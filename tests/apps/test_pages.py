@@ -13,9 +13,8 @@ from workbench.index import index
 PROMPT = "the cat sat. the cat"
 NAMES = [*OWN, *(f"analysis-{name}" for name in index().analyses)]
 PROMPTLESS = {f"analysis-{name}" for name in index().analyses if registry.get(name).prompt is None}
-WITH_PROMPT = [
-    name for name in NAMES if name not in {*READ_MANY, "qk_weights", "circuit", "fourier", "studies", *PROMPTLESS}
-]
+WITHOUT = {*READ_MANY, "qk_weights", "circuit", "fourier", "heads", "studies", *PROMPTLESS}
+WITH_PROMPT = [name for name in NAMES if name not in WITHOUT]
 
 
 @pytest.fixture

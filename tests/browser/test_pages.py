@@ -17,7 +17,7 @@ HOSTILE = (
     "<img src=x onerror=alert(1)></script><b>b</b> [a](http://x.invalid/) ![i](http://x.invalid/i.png) :red[r] $x$"
 )
 PROMPT = "the cat sat on the mat. the cat"
-WITHOUT_PROMPT = {"start", "qk_weights", "circuit", "fourier", "studies", *READ_MANY}
+WITHOUT_PROMPT = {"start", "qk_weights", "circuit", "fourier", "heads", "studies", *READ_MANY}
 PAGES = ["", *(name for name in OWN if name not in WITHOUT_PROMPT)]
 FEW = {"inputs": "6", "points": "200"}
 """Enough of a corpus to show something."""
