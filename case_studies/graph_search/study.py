@@ -30,10 +30,10 @@ class Config:
     train: bool = False  # train seed 0 of each setting again
     long: bool = False  # train all settings again, with three seeds
     seeds: tuple[int, ...] = models.SEEDS
-    problems: int = 500  # of each look-ahead and distribution, for accuracy
-    explained: int = 8  # problems of each look-ahead whose operations are looked for, of seed 0
-    controls: int = 3  # of each look-ahead, for other seeds and models that should show nothing
-    rules: int = 400  # problems that shortcuts are tried on
+    problems: int = 400  # of each look-ahead and distribution, for accuracy
+    explained: int = 6  # problems of each look-ahead whose operations are looked for, of seed 0
+    controls: int = 2  # of each look-ahead, for other seeds and models that should show nothing
+    rules: int = 300  # problems that shortcuts are tried on
     seed: int = 0
 
 
