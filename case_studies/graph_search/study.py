@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 
+import workbench
 from case_studies.graph_search import heuristics, measure, models, pictures
 from case_studies.graph_search.problems import LOOK_AHEADS, VERTICES
 from case_studies.graph_search.train import SETTINGS, train
 from workbench import studies
-from workbench.functional import look_ahead
 
 Found = dict[str, float]
 
@@ -125,7 +125,7 @@ def data_numbers(config: Config) -> dict[str, float]:
     for kind in ("naive", "balanced"):
         problems = measure.held_out(config.rules, kind)
         far = [
-            look_ahead([edge for edge in edges if edge[0] >= 0], start, goal)
+            workbench.functional.look_ahead([edge for edge in edges if edge[0] >= 0], start, goal)
             for edges, start, goal in zip(
                 problems.edges.tolist(), problems.start.tolist(), problems.goal.tolist(), strict=True
             )
