@@ -92,6 +92,14 @@ def test_copying_is_one_for_the_identity_and_minus_one_for_its_opposite():
         assert copying_eigenvalues(promoted).item() == pytest.approx(expected)
 
 
+def test_eigenvalues_of_nan_and_infinity_are_refused():
+    for number in (torch.nan, torch.inf):
+        promoted = torch.eye(64)
+        promoted[3, 4] = number
+        with pytest.raises(BadInput, match="1 of 64 rows of the matrices hold NaN or infinity"):
+            copying_eigenvalues(promoted)
+
+
 def test_copying_by_hand():
     # Rows centred: (2, 0, -2) raises its own token alone; (1, -2, 1) never; (-1, .5, .5) raises two alike.
     promoted = torch.tensor([[5.0, 3.0, 1.0], [1.0, -2.0, 1.0], [2.0, 3.5, 3.5]], dtype=torch.float64)

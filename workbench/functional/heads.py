@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import BadInput
+from workbench.functional.checks import need_finite
 
 
 def prefix_matching(
@@ -71,10 +72,11 @@ def copying_eigenvalues(promoted: Float[Tensor, "*heads vocab vocab"]) -> Float[
 
     1 when the head raises whatever it attends to, -1 when it lowers it, about 0 for a random head. A product of factors
     left (vocab, d_head) and right (d_head, vocab) has the eigenvalues of right @ left, and zeros: give that small one.
-    Elhage et al. (2021), A Mathematical Framework for Transformer Circuits.
+    NaN and infinity are refused. Elhage et al. (2021), A Mathematical Framework for Transformer Circuits.
     """
     if promoted.ndim < 2 or promoted.shape[-2] != promoted.shape[-1]:
         raise BadInput(f"Eigenvalues need a square (vocab, vocab) matrix, not {tuple(promoted.shape)}.")
+    need_finite("rows of the matrices", promoted)
     values = torch.linalg.eigvals(promoted)
     return values.sum(-1).real / values.abs().sum(-1)
 

@@ -19,6 +19,7 @@ from workbench.analyses.collapse.frozen_run import (
     wanted_sites,
 )
 from workbench.analyses.collapse.path_result import BIASES, EMBEDDING, PathDecomposition, path_text
+from workbench.analyses.sound import need_finite_values, need_sound_logits
 from workbench.errors import BadInput, MissingCapability
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
@@ -58,6 +59,10 @@ def path_decomposition(
     """
     wanted = Wanted(patterns=True, sites=wanted_sites(model))
     evidence = gather(model, prompt, wanted, token=token, foil=foil, position=position)
+    for site, value in evidence.values.items():
+        need_finite_values(model, site, value)
+    if evidence.logits is not None:
+        need_sound_logits(model, evidence.logits)
     stack, at = model.main, evidence.target.position
     first, last = (evidence.values[site].double() for site in (wanted.sites[0], model.stream("resid_post")[-1]))
     blocks = [frozen_block(evidence, layer) for layer in range(stack.n_blocks)]

@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench import functional
 from workbench.analyses.collapse.double import resolution
 from workbench.analyses.one_prompt import precise, real
+from workbench.analyses.sound import need_finite_values
 from workbench.functional.rank_residuals import Minimiser, Norm
 from workbench.hooks import Edit, editing, reading
 from workbench.models.lens_model import Blocks, LensModel
@@ -46,6 +47,7 @@ def curves(model: LensModel, batch: Mapping[str, Tensor], *, norm: Norm, minimis
     """Every run of one prompt, measured at each depth; the first `skip` positions do not count."""
     stack = stack_read(model)
     patterns = model.attention_sites(f"{stack.prefix}.{stack.attentions[0]}", "pattern")
+    stream = (model.stream("resid_pre", stack.prefix)[0], *model.stream("resid_post", stack.prefix))
     own: dict[str, Tensor] = {}
     found = []
     for variant, attention in RUNS:
@@ -53,9 +55,11 @@ def curves(model: LensModel, batch: Mapping[str, Tensor], *, norm: Norm, minimis
         values, ratios = _run(model, stack, batch, variant, patterns, frozen)
         if variant == "full":
             own = {site: values[site] for site in patterns}
-        states = [values[f"{stack.prefix}.0.resid_pre"], *(values[s] for s in model.stream("resid_post", stack.prefix))]
-        rows = torch.stack([real(x[0], batch, stack.side, dim=0)[skip:].cpu().double() for x in states])
+        states = [real(values[site][0], batch, stack.side, dim=0)[skip:].cpu().double() for site in stream]
         looks = [_real(values[site][0], batch, stack.side)[:, skip:] for site in patterns]
+        for site, seen in zip((*stream, *patterns), (*states, *looks), strict=True):
+            need_finite_values(model, site if variant == "full" else f"{site} ({variant}, {attention})", seen)
+        rows = torch.stack(states)
         found.append((_measured(rows, looks, norm, minimiser), ratios))
     least = resolution(model)
     return Curves(

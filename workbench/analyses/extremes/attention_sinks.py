@@ -12,6 +12,7 @@ from workbench.analyses.attention.attention import sides
 from workbench.analyses.circuits.token_groups import group
 from workbench.analyses.extremes.starts import StartToken, first_sentence, special_positions, started
 from workbench.analyses.one_prompt import checked_position, precise, real
+from workbench.analyses.sound import need_finite_values
 from workbench.errors import BadInput
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
@@ -209,10 +210,11 @@ def attention_sinks(
             return precise(pattern)[:, mask].mean(1)
         return functional.sink_mass(pattern, queries=mask, both_ways=not stack.causal)
 
-    each = [
-        masses(real(real(found.pop(site)[0], batch, query_side, dim=-2), batch, key_side, dim=-1))
-        for site in track(patterns, label="layers")
-    ]
+    each = []
+    for site in track(patterns, label="layers"):
+        cells = real(real(found.pop(site)[0], batch, query_side, dim=-2), batch, key_side, dim=-1)
+        need_finite_values(model, site, cells)
+        each.append(masses(cells))
     mass = torch.stack(each).cpu()
     seen = torch.ones(len(query_labels), len(keys), dtype=torch.float64)
     seen = seen if cross or not stack.causal else seen.tril()
@@ -228,6 +230,8 @@ def attention_sinks(
     at = int(beyond.argmax()) if position is None else checked_position(position, keys)
     v = torch.stack([precise(real(found[site][0], batch, key_side, dim=0)).transpose(0, 1) for site in values])
     states = torch.stack([precise(real(found[site][0], batch, key_side, dim=0)) for site in stream])
+    for site, rows in zip((*values, *stream), (*v, *states), strict=True):
+        need_finite_values(model, site, rows)
     return AttentionSinks(
         mass=mass,
         counts=counts,

@@ -13,6 +13,7 @@ from workbench.analyses.embedding.gathered import first_attention
 from workbench.analyses.extremes.given import drawn
 from workbench.analyses.extremes.head_ablations import ablated
 from workbench.analyses.one_prompt import one_prompt, precise, real
+from workbench.analyses.sound import need_finite_values
 from workbench.errors import BadInput
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
@@ -181,9 +182,13 @@ def _looked_at(model: LensModel, attention: str, inputs: Sequence[object]) -> _S
             raise BadInput("A text of a single token has no later query: leave it out.")
         firsts.append(labels[0])
         cells = [real(real(values[site][0], batch, stack.side, dim=-2), batch, stack.side, dim=-1) for site in patterns]
+        for site, pattern in zip(patterns, cells, strict=True):
+            need_finite_values(model, site, pattern)
         sinks.append(torch.stack([functional.sink_mass(p, both_ways=not stack.causal)[:, 0] for p in cells]))
         z = [precise(real(values[site][0], batch, stack.side, dim=0))[1:] for site in mixed]
         added = [torch.einsum("phd,hdm->phm", one_z, w) for one_z, w in zip(z, maps, strict=True)]
+        for site, write in zip(mixed, added, strict=True):
+            need_finite_values(model, f"{site} through the output map", write)
         norms.append(torch.stack([x.norm(dim=-1).mean(0) for x in added]))
     return _Seen(
         sink=torch.stack(sinks).mean(0).cpu(),

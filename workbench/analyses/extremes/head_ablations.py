@@ -13,6 +13,7 @@ from workbench.activations.batches import Batch, Inputs, collate, valid
 from workbench.analyses.attribution.target import answers_of
 from workbench.analyses.extremes.losses import next_token_losses
 from workbench.analyses.one_prompt import precise
+from workbench.analyses.sound import need_sound_logits
 from workbench.hooks import Edit, editing
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
@@ -68,6 +69,7 @@ def ablated(model: LensModel, attention: str, inputs: Sequence[Any], heads: Sequ
         mask = valid(batch, model.main.side, plain.shape[1])
         counted = torch.ones(plain.shape[:2], dtype=torch.bool, device=plain.device) if mask is None else mask
         sums, counts = next_token_losses(model, plain, batch)
+        need_sound_logits(model, plain[counted])
         losses[0] += sums.sum()
         n_tokens, n_answers = n_tokens + int(counts.sum()), n_answers + int(counted.sum())
         for number, changed in enumerate(edits, 1):

@@ -12,6 +12,7 @@ from workbench import functional, plots
 from workbench.analyses.extremes.given import InputsOf, MassiveRatio, MassiveSize, drawn
 from workbench.analyses.extremes.starts import StartToken, first_sentence, special_positions, started
 from workbench.analyses.one_prompt import precise, real
+from workbench.analyses.sound import need_finite_values
 from workbench.errors import BadInput
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
@@ -231,7 +232,10 @@ def massive_activations(
     def states_of(batch: dict[str, Tensor]) -> Float[Tensor, "layer pos d_model"]:
         with reading(model, sites) as values:
             model.module(**batch)
-        return torch.stack([precise(real(values[site][0], batch, side, dim=0)) for site in sites])
+        found = [precise(real(values[site][0], batch, side, dim=0)) for site in sites]
+        for site, state in zip(sites, found, strict=True):
+            need_finite_values(model, site, state)
+        return torch.stack(found)
 
     states = states_of(batch)
     ranks = min(RANKS, states.shape[1] * states.shape[2])

@@ -14,6 +14,7 @@ from workbench.analyses.extremes.given import InputsOf, MassiveRatio, MassiveSiz
 from workbench.analyses.extremes.massive_runs import UNALTERED, changes, no_change, runs
 from workbench.analyses.extremes.starts import first_sentence, special_positions
 from workbench.analyses.one_prompt import one_prompt, precise, real
+from workbench.analyses.sound import need_finite_values
 from workbench.hooks import reading
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
@@ -199,7 +200,10 @@ def massive_interventions(
 def _states(model: LensModel, batch: Mapping[str, Tensor], sites: Sequence[str]) -> Float[Tensor, "layer pos d_model"]:
     with reading(model, sites) as values:
         model.module(**batch)
-    return torch.stack([precise(real(values[site][0], batch, model.main.side, dim=0)) for site in sites])
+    found = [precise(real(values[site][0], batch, model.main.side, dim=0)) for site in sites]
+    for site, state in zip(sites, found, strict=True):
+        need_finite_values(model, site, state)
+    return torch.stack(found)
 
 
 def _first_layer(

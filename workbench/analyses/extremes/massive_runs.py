@@ -13,6 +13,7 @@ from workbench.analyses.extremes.calibration import Calibration
 from workbench.analyses.extremes.losses import next_token_losses
 from workbench.analyses.extremes.starts import raw_positions
 from workbench.analyses.one_prompt import precise, real
+from workbench.analyses.sound import need_sound_logits
 from workbench.hooks import Edit, editing, reading
 from workbench.models.lens_model import LensModel
 
@@ -74,7 +75,9 @@ def runs(
         loss, n_tokens = next_token_losses(model, logits, batch)
         answers = precise(logits if logits.ndim == 3 else logits[:, None])[0]
         answers = real(answers, batch, side, dim=0)
-        plain = answers if plain is None else plain
+        if plain is None:
+            need_sound_logits(model, answers)
+            plain = answers
         kl = [functional.kl_divergence(a, b) for a, b in zip(plain.split(64), answers.split(64), strict=True)]
         masses = [_sink(model, batch, seen[one], position) for one in patterns if position is not None]
         sink = torch.stack(masses).mean().item() if masses else torch.nan

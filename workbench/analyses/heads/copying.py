@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench import functional
 from workbench.analyses.heads.repeated_blocks import plain_tokens
+from workbench.analyses.sound import need_finite_values
 from workbench.capabilities import CAPABILITIES
 from workbench.functional.precision import precise
 from workbench.models.lens_model import LensModel
@@ -65,6 +66,9 @@ def copying(model: LensModel, *, tokens: int, seed: int) -> Copying:
     name, n_heads = f"{model.main.prefix}.{model.main.attentions[0]}", model.n_heads
     embedded, read_out = _embedded(model, chosen), _read_out(model, chosen)
     whole = torch.stack([_read_out(model, ids).mT @ _embedded(model, ids) for ids in known.split(_AT_ONCE)]).sum(0)
+    maps = {"its embedding": embedded, "its unembedding": read_out, "its embedding through its unembedding": whole}
+    for place, values in maps.items():
+        need_finite_values(model, place, values)
     rows, chance = [], ()
     for layer in track(range(model.n_blocks), label="layers"):
         left = precise(model.value_map(name, layer)[0]).transpose(0, 1)  # (kv head, d_model, d_head)
@@ -72,6 +76,8 @@ def copying(model: LensModel, *, tokens: int, seed: int) -> Copying:
             left = left * precise(norm.weight)[:, None]
         left = functional.repeat_kv(left, n_heads, dim=0)
         right = precise(model.output_map(name, layer)[0])
+        for part, values in {"value map": left, "output map": right}.items():
+            need_finite_values(model, f"the {part} of layer {layer}", values)
         rows.append(_scores(left, right, embedded, read_out, whole))
         if not chance:
             random = (torch.randn(_CONTROLS, *side.shape[1:], generator=generator).to(side) for side in (left, right))

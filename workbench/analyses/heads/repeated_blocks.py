@@ -9,7 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import functional
+from workbench.analyses.sound import need_finite_values, need_sound_logits
 from workbench.errors import BadInput
+from workbench.functional.precision import precise
 from workbench.hooks import reading
 from workbench.inputs import tokenizer_of
 from workbench.models.lens_model import LensModel
@@ -69,6 +71,10 @@ def read(
         with reading(model, sites) as values:
             output = model.module(**batch(model, row, blocks.length))
         logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+        for site in sites:
+            need_finite_values(model, site, values[site])
+        if logits is not None:
+            need_sound_logits(model, precise(logits))
         yield torch.stack([values[site][0] for site in sites]), None if logits is None else logits[0]
 
 

@@ -11,6 +11,7 @@ from workbench.analyses.in_context.exchanged import exchanged
 from workbench.analyses.in_context.in_context_result import InContextAlgorithms
 from workbench.analyses.in_context.random_chain import chain_says, chain_text, random_chain
 from workbench.analyses.one_prompt import checked_position, one_prompt, real
+from workbench.analyses.sound import need_finite_values, need_sound_logits
 from workbench.errors import BadInput
 from workbench.functional.precision import precise
 from workbench.hooks import reading
@@ -57,7 +58,11 @@ def in_context_algorithms(
     sites = model.attention_sites(attention, "pattern")
     with reading(model, sites) as values:
         logits = real(model.logits(batch)[0], batch, "input", dim=0)
-    patterns = torch.stack([_square(values[site][0], batch) for site in sites])  # (layer, head, query, key)
+    squares = [_square(values[site][0], batch) for site in sites]
+    for site, pattern in zip(sites, squares, strict=True):
+        need_finite_values(model, site, pattern)
+    need_sound_logits(model, precise(logits))
+    patterns = torch.stack(squares)  # (layer, head, query, key)
     ids = real(batch["input_ids"][0], batch, "input", dim=0).cpu()
     if patterns.shape[-1] != len(ids) or len(logits) != len(ids):
         raise BadInput(f"{model.name} reads more positions than the prompt has tokens: give a prompt of text alone.")

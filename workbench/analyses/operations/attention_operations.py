@@ -24,6 +24,7 @@ from workbench.analyses.operations.perturbed_inputs import (
     score_changes,
     unperturbed,
 )
+from workbench.analyses.sound import need_finite_values, need_sound_logits
 from workbench.errors import BadInput
 from workbench.hooks import reading
 from workbench.inputs import tokenizer_of
@@ -68,6 +69,10 @@ def attention_operations(
     patterns = torch.cat([values[site] for site in sites])  # (layer, head, query, key)
     target = choose_target(model, batch, logits, token=token, foil=foil, position=position)
     assert target.answer is not None, "logits are needed"
+    for site in sites:
+        square = real(real(values[site][0], batch, model.main.side, dim=-2), batch, model.main.side, dim=-1)
+        need_finite_values(model, site, square)
+    need_sound_logits(model, target.row(logits))
     base, unaltered = base_of(model, batch, target), target.of(logits).item()
     marks = real(torch.arange(patterns.shape[-1], device=patterns.device), batch, model.main.side, dim=0)
     every = entries_that_count(base, patterns, marks)
