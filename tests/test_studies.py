@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -347,6 +348,16 @@ def test_a_notebook_is_the_code_in_order(root):
     assert code[2].startswith("# A comment above a function.\ndef run(")
     without_docstring = STUDY.partition("\n\n")[2]
     assert "".join("".join(code[:3]).split()) == "".join(without_docstring.split())
+
+
+def test_the_claims_of_a_notebook_need_nothing_that_the_study_imports(root, monkeypatch):
+    assert "import workbench\n" not in STUDY
+    monkeypatch.setattr(studies, "study", functools.partial(studies.study, root=root))
+    cells = [cell for cell in json.loads(studies.notebook("small", root))["cells"] if cell["cell_type"] == "code"]
+    names: dict = {"__name__": "__main__", "findings": Findings(numbers={"one": 1.0, "trained": 0.0})}
+    (judged,) = ("".join(cell["source"]) for cell in cells if "verdicts(" in "".join(cell["source"]))
+    exec(judged, names)
+    assert [claim.quantity for claim in names["claims"]] == ["one", "one", "trained"]
 
 
 def test_the_study_of_the_documentation_runs(tmp_path, cache):

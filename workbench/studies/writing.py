@@ -24,7 +24,7 @@ def notebook(name: str, root: Path = ROOT) -> str:
         _prose("## What is found"),
         _code("findings = run(Config())"),
         _code(
-            f'claims = workbench.studies.study("{found.name}").claims\n'
+            f'import workbench\n\nclaims = workbench.studies.study("{found.name}").claims\n'
             "for verdict in workbench.studies.verdicts(findings, claims):\n    print(verdict)"
         ),
         _code(
