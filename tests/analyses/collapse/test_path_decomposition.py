@@ -121,6 +121,8 @@ def test_a_path_can_be_asked_for_and_paths_are_drawn_where_there_are_many(monkey
     whole = workbench.path_decomposition(model, PROMPT)
     asked = workbench.path_decomposition(model, PROMPT, path=("1.1", "0.0"))
     assert asked.asked == "0.0 > 1.1" and asked.paths[0].tolist() == [1, 2]
+    for one in (("0.0,1.1",), ("0.0, 1.1",), "0.0,1.1"):
+        assert workbench.path_decomposition(model, PROMPT, path=one).asked == asked.asked
     here = whole.paths.tolist().index([1, 2])
     assert asked.values[0] == whole.values[here]
     from workbench.analyses.collapse import path_decomposition as module

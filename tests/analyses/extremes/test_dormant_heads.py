@@ -129,6 +129,12 @@ def test_without_next_tokens_answers_are_compared(tiny):
     assert found.n_predicted.tolist() == [sum(len(t) + 1 for t in texts) for texts in (A, B)]
 
 
+def test_heads_are_named_one_by_one_or_with_commas(tiny):
+    model = tiny("gpt2")
+    found = [workbench.dormant_heads(model, A, B, heads=h, top_k=0) for h in (("0.1", "1.0"), ("0.1,1.0",))]
+    assert found[0].heads.tolist() == found[1].heads.tolist() == [[0, 1], [1, 0]]
+
+
 def test_bad_heads_and_texts_are_sentences(tiny):
     model = tiny("gpt2")
     for name in ("2.0", "x", "1", "0.2", "-1.0"):

@@ -43,7 +43,7 @@ def path_decomposition(
     of: Annotated[
         Literal["logit", "state"], "Split up a logit, or the length of the last state (along itself)"
     ] = "logit",
-    path: Annotated[tuple[str, ...], "Heads of a path to follow by itself, such as 0.3,5.1; none: none"] = (),
+    path: Annotated[tuple[str, ...], "Heads of a path to follow by itself, such as 0.3,1.2; none: none"] = (),
     draws: Annotated[int, Within(0, 1000), "Paths of each length that are followed, where there are over 1000"] = 10,
     seed: Annotated[Seed, "Seed of the draw"] = 0,
 ) -> PathDecomposition:
@@ -167,10 +167,11 @@ def _chosen(
     if not path:
         return paths, exact
     mine = paths.new_zeros(n_layers)
-    for head in path:
-        layer, number = _head(head, n_layers, n_heads)
+    heads = [head for one in path for head in one.split(",")]
+    for head in heads:
+        layer, number = _head(head.strip(), n_layers, n_heads)
         if mine[layer]:
-            raise BadInput(f"A path goes through one head of a layer; {', '.join(path)} names two of layer {layer}.")
+            raise BadInput(f"A path goes through one head of a layer; {', '.join(heads)} names two of layer {layer}.")
         mine[layer] = number + 1
     return torch.cat([mine[None], paths]), exact
 

@@ -117,7 +117,7 @@ def dormant_heads(
     *,
     inputs: Annotated[int, Within(1, 10_000), "Inputs drawn from each"] = 8,
     top_k: Annotated[int, Within(0, 1000), "Heads ablated: those whose sinks differ most; 0: none"] = 4,
-    heads: Annotated[tuple[str, ...], "Heads ablated besides, as layer.head, such as 16.25"] = (),
+    heads: Annotated[tuple[str, ...], "Heads ablated besides, as layer.head, such as 16.25,17.3"] = (),
     seed: Annotated[Seed, "Seed of which inputs are drawn"] = 0,
 ) -> DormantHeads:
     """Which heads are dormant on one kind of text and active on another, and what each does for the answers there.
@@ -203,7 +203,7 @@ def _chosen(
     """The heads named, then those whose score is furthest from 0, each once."""
     layers, count = score.shape
     chosen = []
-    for name in named:
+    for name in (head for one in named for head in one.split(",")):
         layer, dot, head = name.strip().partition(".")
         if not (dot and layer.isdigit() and head.isdigit() and int(layer) < layers and int(head) < count):
             raise BadInput(
