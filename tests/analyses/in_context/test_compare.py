@@ -119,6 +119,13 @@ def test_it_is_kept_and_drawn(ridge, tmp_path):
         ridge.figure("size")
 
 
+def test_of_one_algorithm_there_is_no_next():
+    alone = workbench.compare_algorithms(ALGORITHMS["ridge"], {"ridge": ALGORITHMS["ridge"]}, *ASKED, fresh=4)
+    with pytest.raises(BadInput, match="ridge is the only algorithm"):
+        alone.lead()
+    assert alone.closest() == "ridge" and "explain" in alone.brief()[0]
+
+
 def test_bad_input_is_a_sentence():
     with pytest.raises(BadInput, match="one algorithm or more"):
         workbench.compare_algorithms(ALGORITHMS["ridge"], {}, *ASKED)

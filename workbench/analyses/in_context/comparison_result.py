@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import functional, plots
-from workbench.errors import UnknownName
+from workbench.errors import BadInput, UnknownName
 from workbench.functional import Interval
 from workbench.results import Result
 
@@ -59,8 +59,15 @@ class AlgorithmComparison(Result, kind="algorithm-comparison"):
         return self.algorithms[self._order(measure)[0]]
 
     def lead(self, measure: str = "distance") -> Interval:
-        """How much nearer the closest algorithm is than the next; an interval that holds 0 leaves it open."""
+        """How much nearer the closest algorithm is than the next; an interval that holds 0 leaves it open.
+
+        Of one algorithm alone there is no next: that is refused.
+        """
         values, order = self._values(measure), self._order(measure)
+        if len(order) < 2:
+            raise BadInput(
+                f"{self.algorithms[0]} is the only algorithm, so that none is next to it: compare with two or more."
+            )
         first, second = values[order[0]], values[order[1]]
         nearer = (first, second) if measure == "cosine" else (second, first)
         return functional.bootstrap_difference(*nearer, level=self.level, resamples=self.resamples, seed=self.seed)
