@@ -130,6 +130,14 @@ def test_chosen_queries_alone_count(tiny):
         workbench.attention_sinks(model, PROMPT, queries=("0",))
 
 
+def test_a_decoder_of_one_token_is_named_with_the_other_attentions(tiny):
+    others = "encoder_blocks.attn, decoder_blocks.cross_attn"
+    for family in ("t5", "bart"):
+        with pytest.raises(workbench.BadInput, match=rf"decoder_blocks.self_attn reads 1 token.*=>.*{others}"):
+            workbench.attention_sinks(tiny(family), "abcabc")
+        assert workbench.attention_sinks(tiny(family), "abcabc", attention="encoder_blocks.attn").keys
+
+
 def test_a_single_token_has_no_sink_and_figures_are_three(tiny):
     model = tiny("gpt2")
     with pytest.raises(workbench.BadInput, match="at least two tokens"):

@@ -15,6 +15,7 @@ from workbench.analyses.one_prompt import checked_position, precise, real
 from workbench.analyses.sound import need_finite_values
 from workbench.errors import BadInput
 from workbench.hooks import reading
+from workbench.inputs import TARGET_MARK
 from workbench.models.lens_model import LensModel
 from workbench.progress import track
 from workbench.registry import AttentionName, Position, Prompt, Within, analysis
@@ -199,7 +200,7 @@ def attention_sinks(
         model.module(**batch)
     query_labels, keys = model.labels(batch, side=query_side), model.labels(batch, side=key_side)
     if len(keys) < 2:
-        raise BadInput("A sink needs a query besides its own: give a prompt of at least two tokens.")
+        raise BadInput(_one_key(model, name, keys))
     answer = len(query_labels) - 1
     chosen = sorted({i for name in queries for i in group(name, query_labels, answer)})
     mask = torch.zeros(len(query_labels), dtype=torch.bool, device=found[patterns[0]].device)
@@ -248,3 +249,13 @@ def attention_sinks(
         special=special_positions(model, batch, key_side),
         queries=tuple(chosen),
     )
+
+
+def _one_key(model: LensModel, name: str, keys: tuple[str, ...]) -> str:
+    """Why there is no sink among so few keys, which attention read them, and which others there are."""
+    said = f"A sink needs a query besides its own, and {name} reads {len(keys)} token"
+    said += ": give a prompt of at least two tokens"
+    others = [other for other in model.attentions if other != name]
+    if model.attention(name)[0].side == "target" and "cross" not in name:
+        said += f" to the decoder (after {TARGET_MARK.strip()})"
+    return f"{said}, or take another attention: {', '.join(others)}." if others else f"{said}."
