@@ -206,6 +206,8 @@ def test_the_heads_of_the_micro_model_fall_in_their_classes():
     assert "previous token, copying" in found.heads_frame()["classes"].tolist()
     with pytest.raises(workbench.WorkbenchError, match="class of heads"):
         found.members({"inducton": 0.5})
+    with pytest.raises(workbench.BadInput, match="threshold of 'induction' is a number, not nan"):
+        found.members({"induction": math.nan})
     with pytest.raises(workbench.WorkbenchError, match="score of a head"):
         found.figure("prefix")
     assert "4 induction" in found.brief()[0]

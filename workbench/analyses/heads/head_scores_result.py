@@ -1,7 +1,9 @@
 """What `head_scores` gives: scores of every head beside chance, and the classes that thresholds put heads in."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench import plots
-from workbench.errors import UnknownName
+from workbench.errors import BadInput, UnknownName
 from workbench.results import Result
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class HeadScores(Result, kind="head-scores"):
         asked = {**self.thresholds, **(thresholds or {})}
         if unknown := set(asked) - set(CLASSES):
             raise UnknownName("class of heads", sorted(unknown)[0], CLASSES)
+        if unclear := [name for name, value in asked.items() if not isinstance(value, Real) or math.isnan(value)]:
+            raise BadInput(f"The threshold of {unclear[0]!r} is a number, not {asked[unclear[0]]!r}.")
         found = {name: self.score(score) > asked[name] for name, score in CLASSES.items()}  # NaN is above nothing
         return {**found, "none": ~torch.stack(list(found.values())).any(0)}
 
