@@ -127,6 +127,14 @@ def test_what_is_shown(found, tmp_path):
     assert summary["closest_at"].sum() == len(found.tokens)
 
 
+def test_why_there_is_no_agreement_is_said(micro, found):
+    assert "which every exchange changes alike, or not at all: uniform, unigram." in found.brief()[0]
+    for prompt in (PROMPT[:1], PROMPT[:2]):
+        one = workbench.in_context_algorithms(micro, prompt)
+        assert bool(one.agreement.isnan().all())
+        assert f"it takes 3 exchanged tokens, not {len(one.exchanged)}." in one.brief()[0]
+
+
 def test_bad_input_is_a_sentence(micro):
     with pytest.raises(BadInput, match="no position 99"):
         workbench.in_context_algorithms(micro, PROMPT, position=99)

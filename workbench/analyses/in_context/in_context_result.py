@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 SHOWN = ("distance", "divergence", "heads", "exchange")
+FEWEST = 3
+"""Exchanges below which there is nothing to correlate."""
+ALIKE = 1e-6
+"""Spread of changes that is the rounding of equal ones."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -146,11 +150,21 @@ class InContextAlgorithms(Result, kind="in-context-algorithms"):
             if not scores.isnan().any():
                 layer, head = divmod(int(scores.argmax()), scores.shape[1])
                 said.append(f"Most of an n={n} head: {layer}.{head}, {float(scores.max()):.2f} (chance {chance:.2f}).")
-        return " ".join(said), self.summary_frame()
+        return " ".join([*said, *self._no_agreement()]), self.summary_frame()
+
+    def _no_agreement(self) -> list[str]:
+        """Why the agreement of some predictors is undefined; nothing where it is not."""
+        if (count := len(self.exchanged)) < FEWEST:
+            return [f"Agreement is undefined: it takes {FEWEST} exchanged tokens, not {count}."]
+        if float(self.model_change.std()) < ALIKE:
+            return ["Agreement is undefined: every exchange changes the model's answer alike, or not at all."]
+        names = [name for name, value in zip(self.predictors, self.agreement, strict=True) if bool(value.isnan())]
+        why = "which every exchange changes alike, or not at all"
+        return [f"Agreement is undefined of predictors {why}: {', '.join(names)}."] if names else []
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson's, NaN where there is nothing to correlate."""
-    if len(a) < 3 or min(float(a.std()), float(b.std())) < 1e-6:  # the rounding of equal changes
+    if len(a) < FEWEST or min(float(a.std()), float(b.std())) < ALIKE:
         return torch.tensor(torch.nan, dtype=torch.float64)
     return functional.pearson(a, b).double()
