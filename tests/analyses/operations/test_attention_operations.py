@@ -296,4 +296,6 @@ def test_nothing_found_is_a_row_that_says_so(network):
     assert frame["operations"].tolist() == [0]
     assert frame["fall"].isna().all()
     assert not none.sufficient
+    said, table = none.brief()
+    assert "no operation" in said and table.empty and list(table.columns) == list(frame.columns)
     assert len(none.figure().data)

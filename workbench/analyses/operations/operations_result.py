@@ -163,13 +163,15 @@ class AttentionOperations(Result, kind="attention-operations"):
         return graph
 
     def brief(self) -> "tuple[str, pd.DataFrame]":
-        """How many operations matter, whether they are enough, and the 20 that matter most."""
+        """How many operations matter, whether they are enough, and the 20 that matter most: no rows if none does."""
         tried = "" if self.tried == self.possible else f", of which the {self.tried} most promising were tried"
         alone = f"With all others at zero the top answer is {self.answer_alone!r} and the target {self.base_alone:.3f}."
         text = (
             f"{self.target}: {self.base:.3f}. It falls by more than {self.kappa:g} without {len(self)} of"
             f" {self.possible} entries{tried}. {alone} Tokens were replaced by {self.stand_in!r}."
         )
+        if not len(self):
+            return f"{text} There is no operation to show.", self.to_frame().head(0)
         return text, self.to_frame().sort_values("fall", ascending=False, ignore_index=True).head(20)
 
     def _drawn(self) -> "tuple[pd.DataFrame, pd.DataFrame]":
