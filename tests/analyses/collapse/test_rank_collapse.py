@@ -159,6 +159,8 @@ def test_several_texts_have_a_median_and_quartiles_of_each_by_itself():
     low, value, high = np.percentile(each[:, 2, 3, 2], [25, 50, 75])
     assert row[["low", "value", "high"]].to_numpy()[0] == pytest.approx([low, value, high], rel=1e-6)
     assert set(frame["texts"]) == {0, 5}
+    some = workbench.rank_collapse_texts(model, [texts[0], "", " "])
+    assert len(some.positions) == 1 and "2 empty texts left out." in some.brief()[0]
 
 
 def test_what_is_refused(results):
