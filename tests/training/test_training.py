@@ -14,6 +14,7 @@ import workbench
 from workbench import training
 
 STEPS, LONG = 12, 80
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 
 
 def module() -> nn.Sequential:
@@ -224,7 +225,8 @@ def test_a_diverged_training_says_so_and_keeps_the_last_sound_state(tmp_path: Pa
     run(5, folder=tmp_path)
     before = (tmp_path / "training.safetensors").read_bytes()
     kept: list[int] = []
-    with pytest.raises(workbench.BadWeights, match="diverged: after 8 steps"):
+    first = 8 if of_gradient else 7  # of weights that are no numbers, or of a loss that is none
+    with pytest.raises(workbench.BadWeights, match=f"diverged: after {first} steps"):
         run(
             folder=tmp_path,
             loss=not_a_number_from(7, of_gradient),
@@ -233,8 +235,58 @@ def test_a_diverged_training_says_so_and_keeps_the_last_sound_state(tmp_path: Pa
         )
     assert kept == [5, 6, 7]
     assert (tmp_path / "training.safetensors").read_bytes() == before
-    with pytest.raises(workbench.BadWeights, match=f"after {STEPS} steps"):
+    with pytest.raises(workbench.BadWeights, match=f"after {STEPS if of_gradient else STEPS - 1} steps"):
         run(loss=not_a_number_from(STEPS - 1, of_gradient))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("bad", "said"), [(0, "before the first step its loss is nan"), (7, "after 7 steps its loss")])
+def test_the_step_at_which_the_loss_was_no_number_is_named(tmp_path: Path, device: str, bad: int, said: str):
+    """Though nothing is measured, kept or written for long after; on a CPU the training ends there, too."""
+    seen: list[int] = []
+
+    def infinite(net: nn.Sequential, step: int) -> torch.Tensor:
+        seen.append(step)
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step)).to(device)
+        return net(x).square().mean() * (torch.nan if step == bad else 1.0)
+
+    with pytest.raises(workbench.BadWeights, match=said):
+        run(200, loss=infinite, folder=tmp_path, net=module().to(device))
+    assert seen[-1] == (bad if device == "cpu" else training.watch.TOGETHER - 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_losses_looked_at_together_name_the_first_that_is_infinite():
+    losses = training.watch.Losses()
+    losses._kept = [(step, torch.tensor(torch.inf if step in (5, 6) else 1.0)) for step in range(3, 9)]
+    with pytest.raises(workbench.BadWeights, match="after 5 steps its loss is inf"):
+        losses.look()
+    losses.look()  # nothing is left
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda value: value.item(), r"At step 0 loss gave a float; .* no .item\(\)"),
+        (lambda value: None, "loss gave nothing"),
+        (lambda value: value.expand(2, 3), r"tensor of shape \(2, 3\); .* by .mean\(\)"),
+        (lambda value: value.detach(), "without gradient; .* no .detach"),
+        (lambda value: value.to(torch.complex64), "complex"),
+    ],
+)
+def test_a_loss_that_cannot_be_gone_back_from_is_a_sentence(tmp_path: Path, given, said: str):
+    with pytest.raises(workbench.BadInput, match=said):
+        run(loss=lambda net, step: given(loss(net, step)), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    run(1, loss=lambda net, step: loss(net, step).reshape(1, 1))  # one number all the same
+
+
+def test_a_folder_that_is_a_file_is_a_sentence(tmp_path: Path):
+    (tmp_path / "state").write_text("mine")
+    for folder in (tmp_path / "state", tmp_path / "state" / "below"):
+        with pytest.raises(workbench.BadInput, match="cannot be a training's folder .* another path"):
+            run(folder=folder)
+    assert (tmp_path / "state").read_text() == "mine"
 
 
 def test_interrupted_it_goes_on_from_the_last_whole_step(tmp_path: Path):
@@ -262,8 +314,12 @@ def test_what_cannot_be_kept_is_refused_before_anything_runs(tmp_path: Path):
 
 def test_another_optimizer_does_not_go_on(tmp_path: Path):
     run(3, folder=tmp_path)
-    with pytest.raises(workbench.BadInput, match="'AdamW' instead of 'SGD'"):
-        training.train(module(), loss, steps=5, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), seed=3, folder=tmp_path)
+    with pytest.raises(workbench.BadInput) as refused:
+        training.train(module(), loss, steps=5, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), seed=4, folder=tmp_path)
+    assert str(refused.value).partition("settings: ")[2] == (  # not the options, which come with the kind
+        "optimizer 'AdamW' instead of 'SGD', optimizer.clip 0.5 instead of None, seed 3 instead of 4. Give another "
+        "folder, or remove it."
+    )
 
 
 @pytest.mark.parametrize(

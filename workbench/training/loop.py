@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench import progress
-from workbench.errors import BadInput, BadWeights, Stopped
-from workbench.models.weights import not_finite
+from workbench.errors import BadInput, Stopped
 from workbench.training.state import Standing, described, resume, suspend
+from workbench.training.watch import Losses, check_weights, going_back
 
 SUSPEND_EVERY = 30.0
 """Seconds between two states written to the folder: what a killed run loses at most."""
@@ -55,8 +55,9 @@ def train(
     interrupted, and at the end, with the optimizer's numbers and `settings`, which must be the same when it is resumed;
     the device may be another, whose rounding is then its own. `measure(module, step)` is recorded at the steps in
     `measure_at` (a `range` or a set) and at the last; `save(module, step)` is called at those in `keep`. Step s means
-    after s updates: 0 is untrained. Raises `BadWeights` before anything is measured or written of a loss or weights
-    that are no longer finite, `BadInput` for a folder of another training.
+    after s updates: 0 is untrained. Raises `BadWeights` before anything is measured or written of losses or weights
+    that are no longer finite, with the step (on a GPU losses are looked at 50 together, so as not to wait for each);
+    `BadInput` for a folder of another training, and for a loss that is no tensor of one number with a gradient.
     """
     if steps < 0:
         raise BadInput(f"steps must be 0 or more, not {steps}.")
@@ -68,19 +69,26 @@ def train(
     folder = None if folder is None else Path(folder)
     standing = Standing()
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{folder} cannot be a training's folder ({error.strerror}). Give another path.") from error
         standing = resume(folder, module, made, settings)
     if standing.step > steps:
         raise BadInput(f"{folder} holds a training of {standing.step} steps, more than {steps}. Give another folder.")
     standing.history = [
         row for row in standing.history if int(row["step"]) in measure_at
     ]  # no end of a shorter training
-    value: Tensor | None = None
+    losses = Losses()
+
+    def check(step: int) -> None:
+        losses.look()
+        check_weights(module, step)
 
     def observe(step: int) -> None:
         measured = measure is not None and (step in measure_at or step == steps)
         if measured or (save is not None and step in keep):
-            _check_finite(module, value, step)
+            check(step)
         if measure is not None and measured and not any(row["step"] == step for row in standing.history):
             module.eval()
             with torch.no_grad():
@@ -90,7 +98,7 @@ def train(
             save(module, step)
 
     def write() -> None:
-        _check_finite(module, value, standing.step)
+        check(standing.step)
         if folder is not None:
             suspend(folder, module, made, standing, settings)
 
@@ -105,7 +113,8 @@ def train(
                 for group, rate in zip(made.param_groups, rates, strict=True):
                     group["lr"] = rate if schedule is None else rate * schedule(step)
                 made.zero_grad(set_to_none=True)
-                value = loss(module, step)
+                value = going_back(loss(module, step), step)
+                losses.add(value, step)
                 value.backward()
                 if clip is not None:
                     nn.utils.clip_grad_norm_(module.parameters(), clip)
@@ -123,18 +132,6 @@ def train(
         raise
     write()
     return Training(module=module.eval(), steps=steps, history=tuple(standing.history))
-
-
-def _check_finite(module: nn.Module, value: Tensor | None, step: int) -> None:
-    """Raise where the last loss or any weight is NaN or infinite: before anything of it is written."""
-    sound = value is None or bool(torch.isfinite(value.detach()).all())
-    if sound and not any(True for _ in not_finite(module)):
-        return
-    what = "its weights are not finite" if sound or value is None else f"its loss is {value.item()}"
-    raise BadWeights(
-        f"The training has diverged: after {step} steps {what}. What was written before is left as it is; try a smaller"
-        " learning rate, or clip the gradient."
-    )
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

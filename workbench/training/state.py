@@ -74,12 +74,8 @@ def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, se
     mine = json.loads(json.dumps(dict(settings)))
     unsaid = {name: mine[name] for name in mine if name.startswith(_OPTIMIZER)}  # in states of earlier versions
     theirs = {**unsaid, **theirs}
-    if theirs != mine:
-        odd = ", ".join(
-            f"{name} {theirs.get(name)!r} instead of {mine.get(name)!r}"
-            for name in sorted({*theirs, *mine})
-            if theirs.get(name) != mine.get(name)
-        )
+    if names := _telling(theirs, mine):
+        odd = ", ".join(f"{name} {theirs.get(name)!r} instead of {mine.get(name)!r}" for name in names)
         raise BadInput(f"{folder} holds a training with other settings: {odd}. Give another folder, or remove it.")
     weights, own = _under(_MODEL, tensors), module.state_dict()
     if {name: (x.shape, x.dtype) for name, x in weights.items()} != {n: (x.shape, x.dtype) for n, x in own.items()}:
@@ -102,6 +98,14 @@ def forget(folder: str | Path) -> None:
     """Remove the states of all trainings in `folder` and below: the next ones begin anew. What they saved stays."""
     for state in Path(folder).rglob(FILE):
         state.unlink()
+
+
+def _telling(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
+    """The settings to name, of those that differ: the options of optimizers of two kinds go without saying."""
+    odd = sorted(name for name in {*theirs, *mine} if theirs.get(name) != mine.get(name))
+    if "optimizer" not in odd:
+        return odd
+    return [name for name in odd if not name.startswith(_OPTIMIZER) or name == f"{_OPTIMIZER}clip"]
 
 
 def _trained(optimizer: torch.optim.Optimizer) -> int:
