@@ -89,6 +89,20 @@ def test_writes_every_form_that_was_asked_for(tmp_path, capsys):
     assert f"({len(result.to_frame())} rows; --json or --csv prints them all)" in printed
 
 
+def test_a_table_without_rows_is_said_to_have_none(capsys):
+    arguments = ["run", "attention-operations", "abc", "--model", "tiny:gpt2", "--kappa", "90"]
+    assert main(arguments) == 0
+    *_, said, table = capsys.readouterr().out.splitlines()
+    assert said.endswith("There is no operation to show.") and table == "(no rows)"
+
+
+def test_a_path_is_asked_for_as_its_help_says(capsys):
+    run = ["run", "path-decomposition", "abc", "--model", "tiny:gpt2"]
+    assert main([*run, "--path", "0.1,1.0"]) == main([*run, "--path", "0.1", "--path", "1.0"]) == 0
+    assert main([*run, "--path", "0.1;1.0"]) == 2
+    assert "LAYER.HEAD" in capsys.readouterr().err
+
+
 def test_prints_json_and_csv(capsys):
     assert main([*LENS, "abab", "--json"]) == 0
     records = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)

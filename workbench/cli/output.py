@@ -27,7 +27,9 @@ def visible_text(value: object) -> str:
 
 
 def table(frame: "pd.DataFrame") -> str:
-    """The first and last rows of a frame; token text with its spaces visible."""
+    """The first and last rows of a frame, or that it has none; token text with its spaces visible."""
+    if frame.empty:
+        return "(no rows)"
     shown = frame.map(lambda value: visible(value) if isinstance(value, str) else value)
     rest = f"\n({len(frame)} rows; --json or --csv prints them all)" if len(frame) > ROWS else ""
     return shown.to_string(index=False, max_rows=ROWS) + rest

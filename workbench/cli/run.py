@@ -125,7 +125,7 @@ def _run(analysis: "Analysis", arguments: argparse.Namespace) -> int:
         for line in said.splitlines():
             print(output.visible_text(line))
         print(output.table(table))
-        if table.shape != frame.shape:
+        if table.shape != frame.shape and not table.empty:
             print(f"(of {len(frame)} rows in all: --json or --csv prints them)")
     return 0
 
