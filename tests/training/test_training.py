@@ -162,7 +162,8 @@ def test_it_is_transformer_lens_s_trainer_on_the_same_batches(capsys):
 
 def test_a_training_goes_on_on_another_device(tmp_path: Path):
     """Without dropout, whose draws are each device's own; sums are rounded in another order. Only a machine with a GPU
-    has another device: on others this says that a training can be cut into two."""
+    has another device: on others this says that a training can be cut into two.
+    """
     other = DEVICES[-1]
 
     def plain(net: nn.Sequential, step: int) -> torch.Tensor:
