@@ -24,8 +24,8 @@ def notebook(name: str, root: Path = ROOT) -> str:
         _prose("## What is found"),
         _code("findings = run(Config())"),
         _code(
-            f'import workbench\n\nclaims = workbench.studies.study("{found.name}").claims\n'
-            "for verdict in workbench.studies.verdicts(findings, claims):\n    print(verdict)"
+            "from workbench.studies import study, verdicts\n\n"
+            f'for verdict in verdicts(findings, study("{found.name}").claims):\n    print(verdict)'
         ),
         _code(
             "from IPython.display import display\n\n"
