@@ -25,7 +25,7 @@ def notebook(name: str, root: Path = ROOT) -> str:
         _code("findings = run(Config())"),
         _code(
             "from workbench.studies import study, verdicts\n\n"
-            f'for verdict in verdicts(findings, study("{found.name}").claims):\n    print(verdict)'
+            f'claims = study("{found.name}").claims\nfor verdict in verdicts(findings, claims):\n    print(verdict)'
         ),
         _code(
             "from IPython.display import display\n\n"
