@@ -88,7 +88,8 @@ def ablated(model: LensModel, attention: str, inputs: Sequence[Any], heads: Sequ
 
 
 def _answers(model: LensModel, batch: Batch) -> Float[Tensor, "batch pos vocab"]:
-    logits = answers_of(model.module(**batch))
+    with model.lock:  # no other thread's edits are in this pass
+        logits = answers_of(model.module(**batch))
     return logits if logits.ndim == 3 else logits[:, None]
 
 
