@@ -95,7 +95,7 @@ def _asked(seen: Subject) -> tuple[str, str, dict[str, Any]]:
 
 def _curves(seen: Subject, measure: str, asked: str, params: dict[str, Any]) -> None:
     found: RankCollapse = results.result_of(seen.loaded, "rank-collapse", **params)
-    st.markdown(f"#### {plain(collapse_figures.headline(found, asked))}")
+    st.markdown(f"#### {plain(collapse_figures.headline(found, measure, asked))}")
     st.plotly_chart(collapse_figures.curves(found, measure, asked), theme="streamlit", key="collapse curves")
     for note in found.notes:
         st.caption(f":material/info: {plain(note)}")

@@ -57,16 +57,17 @@ def _cut(figure: "go.Figure") -> None:
     figure.update_yaxes(range=[math.log10(min(least, floor) / 3 if near else least / 3), 0.15])
 
 
-def headline(found: "RankCollapse", asked: str) -> str:
+def headline(found: "RankCollapse", measure: str, asked: str) -> str:
     """How alike all positions are after the last block, in the full network and from attention alone."""
     attention = "frozen" if asked == "frozen" else "recomputed"
-    full, alone = (float(found.curve(name, attention)[0, -1]) for name in ("full", "attention alone"))
+    full, alone = (float(found.curve(name, attention, measure)[0, -1]) for name in ("full", "attention alone"))
     blocks = found.values.shape[-1] - 1
     run = found.variants.index("attention alone") + (attention == "frozen")
     floor = float(found.floor[0, run, -1])
-    said = f"no more than rounding ({floor:.0e})" if alone <= floor else f"{alone:.2g}"
+    lost = measure == "relative residual" and alone <= floor
+    said = f"no more than rounding ({floor:.0e})" if lost else f"{alone:.2g}"
     counted = f"{blocks} blocks" if blocks > 1 else "1 block"
-    return f"After {counted} the relative residual is {full:.2g} in the full network and {said} from attention alone."
+    return f"After {counted} the {measure} is {full:.2g} in the full network and {said} from attention alone."
 
 
 def shown_lengths(found: "PathDecomposition") -> int:

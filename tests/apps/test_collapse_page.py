@@ -56,11 +56,11 @@ def test_other_measures_have_a_plain_axis_and_no_rounding(found):
 
 
 def test_the_headline_says_where_curves_end(found):
-    said = collapse_figures.headline(found, "frozen")
+    said = collapse_figures.headline(found, "relative residual", "frozen")
     assert f"{found.curve('full')[0, -1]:.2g} in the full network" in said
     assert f"{found.curve('attention alone', 'frozen')[0, -1]:.2g} from attention alone" in said
     gone = replace(found, values=torch.where(found.values < 1, 1e-20, found.values))
-    assert "no more than rounding" in collapse_figures.headline(gone, "recomputed")
+    assert "no more than rounding" in collapse_figures.headline(gone, "relative residual", "recomputed")
 
 
 def test_bars_are_sums_over_kinds_of_sources(paths):
