@@ -8,6 +8,7 @@ import streamlit as st
 from apps import exports, files, state
 from apps.cache import Cache
 from apps.running import progress, sentences
+from apps.screens.fourier_files import three_figures
 from apps.text import plain, short
 from apps.theme import is_dark
 from apps.views.studies_table import claims_table, counts, told
@@ -199,7 +200,8 @@ def _tables(study: "Study", found: "StudyRun") -> None:
         return
     title = _choice("Table", "table", titles)
     table = found.findings.tables[title]
-    st.dataframe(table.head(_MOST_ROWS), hide_index=True, key=f"study table:{study.name}:{title}")
+    key = f"study table:{study.name}:{title}"
+    st.dataframe(table.head(_MOST_ROWS), hide_index=True, key=key, column_config=three_figures(table))
     if len(table) > _MOST_ROWS:
         st.caption(f"The first {_MOST_ROWS:,} of {len(table):,} rows; Export holds all.")
     exports.exports(f"study-{study.name}-{title}", frame=lambda: table, key=f"study {study.name} table {title}")
