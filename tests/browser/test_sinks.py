@@ -13,6 +13,7 @@ PROMPT = "the cat sat on the mat"
 def test_a_head_is_locked_by_keyboard_and_opened(visit):
     page = visit("sinks", prompt=PROMPT, tab="sinks")
     page.wait_for_selector('[data-head="1.3"]', timeout=PATIENCE)
+    settled(page)
     page.locator('[data-head="0.3"]').focus()
     expect(page.locator(".float:visible")).to_contain_text("layer 0, head 3")
     page.keyboard.press("ArrowDown")
