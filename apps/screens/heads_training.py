@@ -34,8 +34,8 @@ def at_step(seen: Subject, params: dict[str, Any]) -> "HeadScores | None":
         False,
         read=state.switch,
         write=state.yes_no,
-        help="Scores every checkpoint of this model's training; the slider then says which one the page shows. The last "
-        "of them may be earlier than the weights that the page shows without.",
+        help="Scores every checkpoint of this model's training; the slider then says which one the page shows. The "
+        "last may be earlier than the weights that the page shows without.",
     )
     if not on:
         return None
